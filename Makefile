@@ -1,0 +1,51 @@
+# Two commands do everything on a fresh machine: `make serve` and `make test`.
+PYTHON ?= python3
+PORT ?= 8080
+ARTIFACT ?= artifacts/default
+DATA_DIR ?= data
+RUN ?= runs/default
+PACKAGES = relevance engine service model_export training loadtest benchmarks
+SERVE_PYTHON = .venv/bin/python
+DEV_PYTHON = .venv-dev/bin/python
+# Where torch comes from; on a machine without a GPU point it at a CPU build: TORCH_PIP_ARGS="--index-url ..."
+TORCH_PIP_ARGS ?=
+
+.PHONY: serve install install-dev test check lint types layers format clean train-default export-default evaluate bench-engine tiny
+
+serve: install  ## serve the embedded default on PORT
+	$(SERVE_PYTHON) -m service --artifact $(ARTIFACT) --port $(PORT)
+
+install: .venv/installed  ## the serving environment: runtime packages only, no torch
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(SERVE_PYTHON) -m pip install -q --disable-pip-version-check -e ".[cpu]"
+	@touch $@
+
+install-dev: .venv-dev/installed  ## everything: torch, export, training, tests
+.venv-dev/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-dev
+	$(DEV_PYTHON) -m pip install -q --disable-pip-version-check $(TORCH_PIP_ARGS) torch==2.13.0
+	$(DEV_PYTHON) -m pip install -q --disable-pip-version-check -e ".[cpu,export,training,loadtest,dev]"
+	@touch $@
+
+test: install-dev  ## all tests
+	$(DEV_PYTHON) -m pytest
+
+check: install-dev lint types layers test  ## what CI runs
+
+lint: install-dev
+	$(DEV_PYTHON) -m ruff check .
+	$(DEV_PYTHON) -m ruff format --check .
+
+types: install-dev
+	$(DEV_PYTHON) -m mypy
+
+layers: install-dev
+	.venv-dev/bin/lint-imports
+
+format: install-dev
+	$(DEV_PYTHON) -m ruff check --fix .
+	$(DEV_PYTHON) -m ruff format .
+
+clean:
+	rm -rf .venv .venv-dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

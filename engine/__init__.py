@@ -1,0 +1,1 @@
+"""Runs an artifact: token ids in, label logits out. Shared by service, export gate, evaluation and benchmarks."""

@@ -1,0 +1,1 @@
+"""Offline training of relevance scorers; see docs/training.md."""

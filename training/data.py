@@ -1,0 +1,172 @@
+"""Labelled pairs: reading, checking, encoding, batching.
+
+A row is `{"query", "document", "grade"}` or `{"query", "document", "distribution"}` (a soft label: one
+probability per grade). Other keys are ignored. A malformed row stops the run with file, line and field.
+"""
+
+import gzip
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relevance.prompt import PromptEncoder
+from training.config import Source
+
+
+class DataError(ValueError):
+    """A data file that cannot be used; the message names file, line and field."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """A pair with the probability a judge gives each grade; a human grade is one-hot."""
+
+    query: str
+    document: str
+    target: tuple[float, ...]
+
+    @property
+    def grade(self) -> int:
+        """The likeliest grade."""
+        return max(range(len(self.target)), key=self.target.__getitem__)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An encoded pair: `ids` is the prompt, its first `prefix_length` tokens the prefix segment."""
+
+    ids: tuple[int, ...]
+    prefix_length: int
+    target: tuple[float, ...]
+
+
+def open_lines(path: Path) -> IO[str]:
+    """A text stream over a plain or gzipped file; DataError if there is none."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file (docs/training.md says where the data sets come from)")
+    return cast(IO[str], gzip.open(path, "rt", encoding="utf-8")) if path.suffix == ".gz" else path.open(encoding="utf-8")
+
+
+def _target(row: dict[str, object], num_grades: int) -> tuple[float, ...]:
+    distribution, grade = row.get("distribution"), row.get("grade")
+    if distribution is not None:
+        if not isinstance(distribution, list) or len(distribution) != num_grades:
+            raise ValueError(f"distribution must be a list of {num_grades} probabilities, got {distribution!r}")
+        values = tuple(float(p) for p in distribution)
+        if not all(p >= 0.0 for p in values) or abs(sum(values) - 1.0) > 1e-3:
+            raise ValueError(f"distribution must be probabilities that sum to 1, got {distribution!r}")
+        return values
+    if not isinstance(grade, int) or isinstance(grade, bool) or not 0 <= grade < num_grades:
+        raise ValueError(f"grade must be an integer 0 to {num_grades - 1}, got {grade!r}")
+    return tuple(1.0 if index == grade else 0.0 for index in range(num_grades))
+
+
+def read_pairs(path: Path, num_grades: int) -> list[LabelledPair]:
+    """All rows of a labelled file.
+
+    Raises:
+        DataError: no file, a line that is not JSON, or a missing or bad field.
+    """
+    pairs: list[LabelledPair] = []
+    with open_lines(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                for field in ("query", "document"):
+                    if not isinstance(row.get(field), str):
+                        raise ValueError(f"{field} must be text, got {row.get(field)!r}")
+                pairs.append(LabelledPair(row["query"], row["document"], _target(row, num_grades)))
+            except (ValueError, AttributeError) as error:
+                raise DataError(f"{path}, line {number}: {error}") from error
+    if not pairs:
+        raise DataError(f"{path}: no rows")
+    return pairs
+
+
+def encode_pairs(
+    pairs: Sequence[LabelledPair], encoder: PromptEncoder, instruction: str | None = None, max_document_tokens: int | None = None
+) -> list[Example]:
+    """Encode `pairs` in order, with one `instruction` for all; documents are cut to `max_document_tokens`."""
+    by_query: dict[str, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        by_query.setdefault(pair.query, []).append(index)
+    examples: list[Example | None] = [None] * len(pairs)
+    for query, indices in by_query.items():
+        prefix = encoder.encode_prefix(query, instruction)
+        documents = encoder.encode_documents(prefix, [pairs[i].document for i in indices], max_document_tokens)
+        for index, document in zip(indices, documents, strict=True):
+            examples[index] = Example((*prefix.ids, *document.ids), len(prefix.ids), pairs[index].target)
+    return [example for example in examples if example is not None]
+
+
+class SourcePool:
+    """The encoded rows of one source, drawn without replacement over passes."""
+
+    def __init__(self, source: Source, data_dir: Path, encoder: PromptEncoder, num_grades: int) -> None:
+        self._source = source
+        pairs = read_pairs(data_dir / source.path, num_grades)
+        self._plain = encode_pairs(pairs, encoder, None, source.max_document_tokens)
+        self._instructed = (
+            encode_pairs(pairs, encoder, source.instruction, source.max_document_tokens)
+            if source.instruction is not None and source.instruction_rate > 0.0
+            else self._plain
+        )
+
+    def draw(self, pass_index: int, seed: int) -> list[Example]:
+        """The examples of one pass; a function of its arguments alone, so that a resumed run sees the same."""
+        size = len(self._plain)
+        count = round(size * self._source.repeat)
+        order: list[int] = []
+        start = pass_index * count
+        for cycle in range(start // size, (start + count - 1) // size + 1):
+            shuffled = list(range(size))
+            random.Random(f"{seed}/{self._source.path}/{cycle}").shuffle(shuffled)
+            order += shuffled[max(0, start - cycle * size) : start + count - cycle * size]
+        coin = random.Random(f"{seed}/{self._source.path}/instruct/{pass_index}")
+        rate = self._source.instruction_rate
+        return [(self._instructed if coin.random() < rate else self._plain)[index] for index in order]
+
+
+def token_batches(examples: Sequence[Example], batch_tokens: int, rng: random.Random) -> Iterator[list[Example]]:
+    """Batches of at most `batch_tokens` padded tokens (at least one example), similar lengths together."""
+    keyed = sorted(examples, key=lambda example: (len(example.ids), rng.random()))
+    batches: list[list[Example]] = []
+    batch: list[Example] = []
+    for example in keyed:
+        if batch and (len(batch) + 1) * len(example.ids) > batch_tokens:
+            batches.append(batch)
+            batch = []
+        batch.append(example)
+    if batch:
+        batches.append(batch)
+    rng.shuffle(batches)
+    yield from batches
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedBatch:
+    """Right-padded examples as arrays; B rows of L tokens."""
+
+    input_ids: NDArray[np.int64]  # [B, L]
+    segment_ids: NDArray[np.int64]  # [B, L], 0 prefix, 1 document, -1 padding
+    last: NDArray[np.int64]  # [B], index of the token the grade is read at
+    target: NDArray[np.float32]  # [B, K]
+
+
+def pad(batch: Sequence[Example]) -> PaddedBatch:
+    """Right-pad a batch to its longest example."""
+    width = max(len(example.ids) for example in batch)
+    input_ids = np.zeros((len(batch), width), dtype=np.int64)
+    segment_ids = np.full((len(batch), width), -1, dtype=np.int64)
+    for row, example in enumerate(batch):
+        input_ids[row, : len(example.ids)] = example.ids
+        segment_ids[row, : example.prefix_length] = 0
+        segment_ids[row, example.prefix_length : len(example.ids)] = 1
+    last = np.array([len(example.ids) - 1 for example in batch], dtype=np.int64)
+    return PaddedBatch(input_ids, segment_ids, last, np.array([e.target for e in batch], dtype=np.float32))

@@ -1,0 +1,15 @@
+"""Losses: tensors in, one scalar out, nothing else."""
+
+import torch
+
+
+def first_token_cross_entropy(
+    vocabulary_logits: torch.Tensor, target: torch.Tensor, label_token_ids: torch.Tensor
+) -> torch.Tensor:
+    """Mean over pairs of - sum_k t_k log softmax_V(z)[label token k].
+
+    Logits [B, V], target distribution over grades [B, K], label token ids [K]. The softmax runs over the whole
+    vocabulary, so probability on any token that is no grade is penalised as well.
+    """
+    log_probabilities = torch.log_softmax(vocabulary_logits, dim=-1)[:, label_token_ids]
+    return -(target * log_probabilities).sum(-1).mean()

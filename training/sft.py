@@ -1,0 +1,201 @@
+"""Supervised fine-tuning: the first token after the prompt is the grade.
+
+    python -m training.sft configs/training/default.toml --data-dir DIR --run runs/default
+
+The loss is the cross-entropy of that token over the whole vocabulary, against the gold grade or a soft label:
+
+    L = - sum_k t_k log softmax_V(z)[label token k]
+
+so that a model trained here answers with a grade under plain greedy decoding, too. Stop it whenever you like:
+the same command goes on from the last checkpoint, and sees the data in the same order.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import BertLMHeadModel, PreTrainedModel
+
+from relevance import metrics
+from relevance.calibration import fit_temperature
+from relevance.scoring import expected_score, grade_distribution, most_likely_grade
+from relevance.spec import ScoringSpec
+from training.checkpoint import RunLog, load_resume, save_checkpoint, save_resume
+from training.config import SftConfig
+from training.data import Example, LabelledPair, SourcePool, encode_pairs, pad, read_pairs, token_batches
+from training.losses import first_token_cross_entropy
+from training.model import load_model, load_tokenizer, next_token_logits, resolve_model_path
+
+
+def load_spec(name_or_path: str) -> ScoringSpec:
+    """A ready spec by name, or the file at a path."""
+    path = Path(name_or_path)
+    return ScoringSpec.from_file(path) if path.suffix == ".json" else ScoringSpec.preset(name_or_path)
+
+
+def build_optimizer(model: PreTrainedModel, config: SftConfig) -> torch.optim.AdamW:
+    """AdamW; biases and norms are not decayed, lower layers learn slower by `layer_decay`, frozen parts not at all."""
+    if config.freeze_embeddings:
+        model.get_input_embeddings().weight.requires_grad_(False)
+    num_layers = int(model.config.num_hidden_layers)
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        match = [int(part) for part in name.split(".") if part.isdigit()]
+        depth = num_layers if not match and "embeddings" not in name else (match[0] if match else -1)
+        rate = config.learning_rate * config.layer_decay ** (num_layers - 1 - min(depth, num_layers - 1))
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "lr": rate, "base_lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
+        betas=(0.9, 0.98),
+    )
+
+
+def learning_rate_factor(step: int, warmup_steps: int, num_steps: int) -> float:
+    """Linear warm-up, then half a cosine down to 2 %."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Scorer:
+    """Label logits of encoded examples under the model in training."""
+
+    def __init__(self, model: PreTrainedModel, spec: ScoringSpec, label_token_ids: Sequence[int], bfloat16: bool) -> None:
+        self.model, self._spec, self._bfloat16 = model, spec, bfloat16
+        self.label_token_ids = torch.tensor(label_token_ids)
+
+    def vocabulary_logits(self, batch: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Next-token logits [B, V] (float32) and targets [B, K]."""
+        padded = pad(batch)
+        arrays = (torch.from_numpy(a) for a in (padded.input_ids, padded.segment_ids, padded.last))
+        with torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else nullcontext():
+            logits = next_token_logits(self.model, *arrays, self._spec.attention)
+        return logits.float(), torch.from_numpy(padded.target)
+
+    @torch.inference_mode()
+    def label_logits(self, examples: Sequence[Example], batch_tokens: int = 8192) -> np.ndarray:
+        """Label logits [N, K] in the order of `examples`."""
+        self.model.eval()
+        rows = {id(e): i for i, e in enumerate(examples)}
+        out = np.zeros((len(examples), len(self.label_token_ids)), dtype=np.float32)
+        for batch in token_batches(examples, batch_tokens, random.Random(0)):
+            logits, _ = self.vocabulary_logits(batch)
+            out[[rows[id(e)] for e in batch]] = logits[:, self.label_token_ids].numpy()
+        return out
+
+
+def evaluate_file(scorer: Scorer, pairs: Sequence[LabelledPair], examples: Sequence[Example], gains: np.ndarray) -> dict[str, float]:
+    """Validation figures of one file, at the temperature that suits it best."""
+    logits = scorer.label_logits(examples)
+    gold = np.array([pair.grade for pair in pairs])
+    distribution = grade_distribution(logits, fit_temperature(logits, gold))
+    return metrics.summary(distribution, most_likely_grade(distribution), expected_score(distribution), gold, [p.query for p in pairs], gains)
+
+
+class SftRun:
+    """One run: data, model, optimiser and where it stands."""
+
+    def __init__(self, config: SftConfig, data_dir: Path, run_dir: Path) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.run_dir, self.log = config, run_dir, RunLog(run_dir)
+        base = resolve_model_path(config.base_model)
+        self.spec = load_spec(config.spec)
+        tokenizer = load_tokenizer(base)
+        self.tokenizer_json = tokenizer.to_json()
+        label_token_ids = self.spec.scale.resolve_label_token_ids(tokenizer)
+        encoder = self.spec.encoder(tokenizer)
+        num_grades = self.spec.scale.num_grades
+        self.pools = [SourcePool(source, data_dir, encoder, num_grades) for source in config.sources]
+        self.validation: dict[str, tuple[list[LabelledPair], list[Example]]] = {}
+        for name in config.validation:
+            pairs = read_pairs(data_dir / name, num_grades)[: config.max_validation_rows]
+            self.validation[name] = (pairs, encode_pairs(pairs, encoder))
+        self.model = load_model(base)
+        self.optimizer = build_optimizer(self.model, config)
+        self.scorer = Scorer(self.model, self.spec, label_token_ids, config.precision == "bfloat16")
+        self.passes = [self._batches(i) for i in range(config.num_passes)]
+        self.num_steps = sum(len(p) for p in self.passes)
+
+    def _batches(self, pass_index: int) -> list[list[Example]]:
+        examples = [e for pool in self.pools for e in pool.draw(pass_index, self.config.seed)]
+        rng = random.Random(f"{self.config.seed}/batches/{pass_index}")
+        return list(token_batches(examples, self.config.batch_tokens, rng))
+
+    def train(self) -> None:
+        """Train from wherever the run folder stands to the end."""
+        config_json = self.config.model_dump_json()
+        first = load_resume(self.run_dir, self.model, self.optimizer, config_json)
+        self.log.write(event="start", step=first, num_steps=self.num_steps, config=json.loads(config_json))
+        progress = tqdm(total=self.num_steps, initial=first, unit="step", mininterval=5)
+        for step, batch in self._from(first):
+            started = time.perf_counter()
+            loss, accuracy = self._step(step, batch)
+            progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.2f}", refresh=False)
+            progress.update()
+            tokens = sum(len(e.ids) for e in batch)
+            self.log.write(event="step", step=step, loss=loss, accuracy=accuracy, tokens=tokens, seconds=time.perf_counter() - started)
+            done = step + 1
+            if done % self.config.evaluate_every == 0 or done == self.num_steps:
+                self._evaluate(done)
+            if done % self.config.checkpoint_every == 0 or done == self.num_steps:
+                save_resume(self.run_dir, self.model, self.optimizer, done, config_json)
+                save_checkpoint(self.run_dir / "checkpoint", self.model, self.tokenizer_json, self.spec)
+        progress.close()
+
+    def _from(self, first: int) -> Iterator[tuple[int, list[Example]]]:
+        step = 0
+        for batches in self.passes:
+            for batch in batches:
+                if step >= first:
+                    yield step, batch
+                step += 1
+
+    def _step(self, step: int, batch: Sequence[Example]) -> tuple[float, float]:
+        torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout, whatever step a run resumed at
+        self.model.train()
+        logits, target = self.scorer.vocabulary_logits(batch)
+        loss = first_token_cross_entropy(logits, target, self.scorer.label_token_ids)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        factor = learning_rate_factor(step, self.config.warmup_steps, self.num_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        hit = logits[:, self.scorer.label_token_ids].argmax(1) == target.argmax(1)
+        return float(loss.detach()), float(hit.float().mean())
+
+    def _evaluate(self, step: int) -> None:
+        for name, (pairs, examples) in self.validation.items():
+            figures = evaluate_file(self.scorer, pairs, examples, self.spec.scale.gains)
+            self.log.write(event="validation", step=step, file=name, **figures)
+            tqdm.write(f"step {step} {name} " + " ".join(f"{k}={v:.4g}" for k, v in figures.items()))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one configuration to its end, or on from where it stopped."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    args = parser.parse_args(argv)
+    run = SftRun(SftConfig.from_toml(args.config), args.data_dir, args.run)
+    assert isinstance(run.model, PreTrainedModel)
+    run.train()
+    print(json.dumps({"run": str(args.run), "steps": run.num_steps}))
+
+
+if __name__ == "__main__":
+    main()
