@@ -30,6 +30,7 @@ class PrefixKV:
 
     @property
     def num_bytes(self) -> int:
+        """Memory held."""
         return sum(array.nbytes for array in (*self.keys, *self.values))
 
 

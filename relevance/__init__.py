@@ -1,0 +1,1 @@
+"""The core that training, export and service share: pairs, grades, prompt, scoring, metrics, artifact."""

@@ -145,12 +145,18 @@ class Manifest(_Frozen):
         if len(self.label_token_ids) != num_grades or len(set(self.label_token_ids)) != num_grades:
             raise ValueError(f"label_token_ids must be {num_grades} different ids, got {self.label_token_ids}")
         if max(self.label_token_ids) >= self.graph.vocab_size or min(self.label_token_ids) < 0:
-            raise ValueError(f"label_token_ids {self.label_token_ids} are outside a vocabulary of {self.graph.vocab_size}")
+            raise ValueError(
+                f"label_token_ids {self.label_token_ids} are outside a vocabulary of {self.graph.vocab_size}"
+            )
         if self.spec.limits.max_tokens > self.graph.max_positions:
-            raise ValueError(f"limits.max_tokens {self.spec.limits.max_tokens} is beyond {self.graph.max_positions} positions")
+            raise ValueError(
+                f"limits.max_tokens {self.spec.limits.max_tokens} is beyond {self.graph.max_positions} positions"
+            )
         for pair in self.golden_pairs:
             if len(pair.distribution) != num_grades:
-                raise ValueError(f"golden pair {pair.query!r} has {len(pair.distribution)} probabilities, not {num_grades}")
+                raise ValueError(
+                    f"golden pair {pair.query!r} has {len(pair.distribution)} probabilities, not {num_grades}"
+                )
         return self
 
 
@@ -166,6 +172,7 @@ class Artifact:
 
     @property
     def graph_path(self) -> Path:
+        """Where the graph lies."""
         return self.folder / GRAPH_FILE
 
     @property
@@ -212,7 +219,9 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
     except (ValueError, AttributeError) as error:
         raise ArtifactError(f"{path}: not a JSON object: {error}") from error
     if version != FORMAT_VERSION:
-        raise ArtifactError(f"{path}: format_version {version!r} is not known here, only {FORMAT_VERSION}; export again")
+        raise ArtifactError(
+            f"{path}: format_version {version!r} is not known here, only {FORMAT_VERSION}; export again"
+        )
     try:
         return Manifest.model_validate_json(raw)
     except ValidationError as error:

@@ -31,7 +31,9 @@ def fit_temperature(label_logits: ArrayLike, gold: ArrayLike, num_steps: int = 6
     """
     logits, grades = np.asarray(label_logits, dtype=np.float64), np.asarray(gold, dtype=np.int64)
     if logits.ndim != 2 or len(logits) == 0 or len(logits) != len(grades):
-        raise ValueError(f"need as many gold grades as rows of logits and at least one, got {logits.shape} and {grades.shape}")
+        raise ValueError(
+            f"need as many gold grades as rows of logits and at least one, got {logits.shape} and {grades.shape}"
+        )
     if grades.min() < 0 or grades.max() >= logits.shape[1]:
         raise ValueError(f"gold grades must be 0 to {logits.shape[1] - 1}, got {grades.min()} to {grades.max()}")
     low, high = _LOG_RANGE

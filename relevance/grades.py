@@ -44,14 +44,17 @@ class GradeScale(BaseModel):
 
     @property
     def num_grades(self) -> int:
+        """K."""
         return len(self.grades)
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Name of each grade, least relevant first."""
         return tuple(grade.name for grade in self.grades)
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """Label of each grade, least relevant first."""
         return tuple(grade.label for grade in self.grades)
 
     @property

@@ -123,7 +123,12 @@ def kendall_tau(left: ArrayLike, right: ArrayLike) -> float:
 
 
 def summary(
-    distribution: ArrayLike, predicted: ArrayLike, scores: ArrayLike, gold: ArrayLike, queries: Sequence[str], gains: NDArray[np.float64]
+    distribution: ArrayLike,
+    predicted: ArrayLike,
+    scores: ArrayLike,
+    gold: ArrayLike,
+    queries: Sequence[str],
+    gains: NDArray[np.float64],
 ) -> dict[str, float]:
     """The figures every evaluation prints, from N scored pairs."""
     g = np.asarray(gold, dtype=np.int64)

@@ -23,7 +23,9 @@ class TextTokenizer(Protocol):
     """What the prompt needs of a tokenizer."""
 
     @property
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """Number of tokens, added ones included."""
+        ...
 
     def encode_literal(self, text: str) -> list[int]:
         """Token ids of template text; special tokens are recognised."""
@@ -87,19 +89,24 @@ class JsonTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """Number of tokens, added ones included."""
         return int(self._literal.get_vocab_size(with_added_tokens=True))
 
     def encode_literal(self, text: str) -> list[int]:
+        """Token ids of template text; special tokens are recognised."""
         return list(self._literal.encode(text, add_special_tokens=False).ids)
 
     def encode_user_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each user text; special tokens are plain characters."""
         if len(texts) == 1:  # encode_batch pays for a thread pool
             return [list(self._user.encode(texts[0], add_special_tokens=False).ids)]
         encodings = self._user.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`, special tokens included."""
         return str(self._literal.decode(list(ids), skip_special_tokens=False))
 
     def is_unknown(self, token_id: int) -> bool:
+        """Whether `token_id` is the unknown token."""
         return token_id == self._unknown_id

@@ -8,7 +8,6 @@ Both are written aside and renamed, so that a run killed while saving resumes fr
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,12 +42,14 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer_json: str, s
     temporary.rename(folder)
 
 
-def save_resume(run_dir: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, step: int, config_json: str) -> None:
+def save_resume(
+    run_dir: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, step: int, config_json: str
+) -> None:
     """Write all a killed run needs to go on at `step`."""
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     temporary = run_dir / "resume.pt.part"
     torch.save({"step": step, "config": config_json, "model": trained, "optimizer": optimizer.state_dict()}, temporary)
-    os.replace(temporary, run_dir / "resume.pt")
+    temporary.replace(run_dir / "resume.pt")
 
 
 def load_resume(run_dir: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, config_json: str) -> int:

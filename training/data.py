@@ -50,7 +50,9 @@ def open_lines(path: Path) -> IO[str]:
     """A text stream over a plain or gzipped file; DataError if there is none."""
     if not path.is_file():
         raise DataError(f"{path}: no such file (docs/training.md says where the data sets come from)")
-    return cast(IO[str], gzip.open(path, "rt", encoding="utf-8")) if path.suffix == ".gz" else path.open(encoding="utf-8")
+    return (
+        cast(IO[str], gzip.open(path, "rt", encoding="utf-8")) if path.suffix == ".gz" else path.open(encoding="utf-8")
+    )
 
 
 def _target(row: dict[str, object], num_grades: int) -> tuple[float, ...]:
@@ -90,7 +92,10 @@ def read_pairs(path: Path, num_grades: int) -> list[LabelledPair]:
 
 
 def encode_pairs(
-    pairs: Sequence[LabelledPair], encoder: PromptEncoder, instruction: str | None = None, max_document_tokens: int | None = None
+    pairs: Sequence[LabelledPair],
+    encoder: PromptEncoder,
+    instruction: str | None = None,
+    max_document_tokens: int | None = None,
 ) -> list[Example]:
     """Encode `pairs` in order, with one `instruction` for all; documents are cut to `max_document_tokens`."""
     by_query: dict[str, list[int]] = {}

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import BertLMHeadModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from relevance import metrics
 from relevance.calibration import fit_temperature
@@ -72,16 +72,19 @@ def learning_rate_factor(step: int, warmup_steps: int, num_steps: int) -> float:
 class Scorer:
     """Label logits of encoded examples under the model in training."""
 
-    def __init__(self, model: PreTrainedModel, spec: ScoringSpec, label_token_ids: Sequence[int], bfloat16: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel, spec: ScoringSpec, label_token_ids: Sequence[int], bfloat16: bool
+    ) -> None:
         self.model, self._spec, self._bfloat16 = model, spec, bfloat16
         self.label_token_ids = torch.tensor(label_token_ids)
 
     def vocabulary_logits(self, batch: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
         """Next-token logits [B, V] (float32) and targets [B, K]."""
         padded = pad(batch)
-        arrays = (torch.from_numpy(a) for a in (padded.input_ids, padded.segment_ids, padded.last))
+        input_ids, segment_ids = torch.from_numpy(padded.input_ids), torch.from_numpy(padded.segment_ids)
+        last = torch.from_numpy(padded.last)
         with torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else nullcontext():
-            logits = next_token_logits(self.model, *arrays, self._spec.attention)
+            logits = next_token_logits(self.model, input_ids, segment_ids, last, self._spec.attention)
         return logits.float(), torch.from_numpy(padded.target)
 
     @torch.inference_mode()
@@ -96,12 +99,21 @@ class Scorer:
         return out
 
 
-def evaluate_file(scorer: Scorer, pairs: Sequence[LabelledPair], examples: Sequence[Example], gains: np.ndarray) -> dict[str, float]:
+def evaluate_file(
+    scorer: Scorer, pairs: Sequence[LabelledPair], examples: Sequence[Example], gains: np.ndarray
+) -> dict[str, float]:
     """Validation figures of one file, at the temperature that suits it best."""
     logits = scorer.label_logits(examples)
     gold = np.array([pair.grade for pair in pairs])
     distribution = grade_distribution(logits, fit_temperature(logits, gold))
-    return metrics.summary(distribution, most_likely_grade(distribution), expected_score(distribution), gold, [p.query for p in pairs], gains)
+    return metrics.summary(
+        distribution,
+        most_likely_grade(distribution),
+        expected_score(distribution),
+        gold,
+        [p.query for p in pairs],
+        gains,
+    )
 
 
 class SftRun:
@@ -145,7 +157,14 @@ class SftRun:
             progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.2f}", refresh=False)
             progress.update()
             tokens = sum(len(e.ids) for e in batch)
-            self.log.write(event="step", step=step, loss=loss, accuracy=accuracy, tokens=tokens, seconds=time.perf_counter() - started)
+            self.log.write(
+                event="step",
+                step=step,
+                loss=loss,
+                accuracy=accuracy,
+                tokens=tokens,
+                seconds=time.perf_counter() - started,
+            )
             done = step + 1
             if done % self.config.evaluate_every == 0 or done == self.num_steps:
                 self._evaluate(done)

@@ -49,7 +49,11 @@ class Embedder:
         for start in tqdm(range(0, len(order), batch_size), desc="embed", unit="batch", mininterval=10):
             rows = order[start : start + batch_size]
             batch = self._tokenizer(
-                [texts[i] for i in rows], padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+                [texts[i] for i in rows],
+                padding=True,
+                truncation=True,
+                max_length=self._max_tokens,
+                return_tensors="pt",
             )
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 hidden = self._model(**batch).last_hidden_state.float()
@@ -118,13 +122,17 @@ def _span(text: str, rng: random.Random) -> str:
     return " ".join(words[start : start + length]).strip(".,;:!?()\"'")
 
 
-def _texts(source: SimilaritySource, data_dir: Path, rng: random.Random) -> tuple[list[tuple[str, int | None]], list[str]]:
+def _texts(
+    source: SimilaritySource, data_dir: Path, rng: random.Random
+) -> tuple[list[tuple[str, int | None]], list[str]]:
     """Queries, each with the index of the document it came from, and documents."""
     queries: dict[str, int | None] = {}
     if source.kind == "wordnet":
         entries = _read_wordnet(Path(source.path))
         rng.shuffle(entries)
-        documents = [f"{words}: {gloss}" if rng.random() < 0.5 else gloss for words, gloss in entries[: source.max_queries]]
+        documents = [
+            f"{words}: {gloss}" if rng.random() < 0.5 else gloss for words, gloss in entries[: source.max_queries]
+        ]
         for index, (words, _) in enumerate(entries[: source.max_queries]):
             lemma = words.split(", ")[0]
             queries.setdefault(f"what is {lemma}" if rng.random() < 0.2 else lemma, index)

@@ -1,0 +1,136 @@
+"""ONNX Runtime behind the engine contract.
+
+One session holds the weights once. A scoring run asks for `label_logits` only and is told to execute nothing
+else (`only_execute_path_to_fetches`), so it pays neither for the vocabulary head nor for the KV of documents.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from engine.base import DocumentWork, PrefixKV
+from engine.packing import NUM_NULL_SLOTS, Row, Segment, build_row
+from relevance.artifact import Artifact
+from relevance.errors import ArtifactError
+
+_FLOATS: dict[str, type[np.generic]] = {"float32": np.float32, "float16": np.float16}
+
+
+class OrtEngine:
+    """An artifact loaded into ONNX Runtime. One row per call; the caller forms the packs.
+
+    Not thread-safe: one thread drives it.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        num_threads: int | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+    ) -> None:
+        """Load the graph.
+
+        Args:
+            artifact: a verified artifact.
+            num_threads: threads of one operator; None leaves it to ONNX Runtime (the physical cores).
+            providers: execution providers in order of preference.
+
+        Raises:
+            ArtifactError: ONNX Runtime cannot load the graph, or its inputs and outputs break the contract.
+        """
+        self._graph = artifact.manifest.graph
+        self._attention = artifact.manifest.spec.attention
+        self._kv_type = _float_type(self._graph.kv_dtype)
+        self._bias_type = _float_type(self._graph.bias_dtype)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if num_threads is not None:
+            options.intra_op_num_threads = num_threads
+        try:
+            self._session = onnxruntime.InferenceSession(artifact.graph_path, options, providers=list(providers))
+        except Exception as error:  # the library raises its own exceptions and RuntimeError alike
+            raise ArtifactError(f"{artifact.graph_path}: ONNX Runtime cannot load it: {error}") from error
+        layers = range(self._graph.num_layers)
+        self._past_names = [f"past_key_values.{i}.{kind}" for i in layers for kind in ("key", "value")]
+        self._present_names = [f"present.{i}.{kind}" for i in layers for kind in ("key", "value")]
+        self._check_contract(artifact)
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.only_execute_path_to_fetches = True
+        empty = np.zeros((1, self._graph.num_kv_heads, NUM_NULL_SLOTS, self._graph.head_dim), dtype=self._kv_type)
+        self._null_past = dict.fromkeys(self._past_names, empty)
+
+    def _check_contract(self, artifact: Artifact) -> None:
+        inputs = {node.name for node in self._session.get_inputs()}
+        outputs = {node.name for node in self._session.get_outputs()}
+        wanted = {"input_ids", "position_ids", "attention_bias", "output_positions", *self._past_names}
+        if inputs != wanted:
+            raise ArtifactError(f"{artifact.graph_path}: inputs differ from the contract: {sorted(inputs ^ wanted)}")
+        missing = {"label_logits", "vocab_logits", *self._present_names} - outputs
+        if missing:
+            raise ArtifactError(f"{artifact.graph_path}: outputs missing: {sorted(missing)}")
+
+    def prefill_prefixes(self, prefixes: Sequence[Sequence[int]]) -> list[PrefixKV]:
+        """KV of each prefix, all computed in one row."""
+        segments = [Segment(ids, NUM_NULL_SLOTS, 0) for ids in prefixes]
+        present = self._run(self._present_names, self._row(segments, NUM_NULL_SLOTS), self._null_past)
+        ends = NUM_NULL_SLOTS + np.cumsum([len(ids) for ids in prefixes])
+        return [self._cut(present, int(end) - len(ids), int(end)) for ids, end in zip(prefixes, ends, strict=True)]
+
+    def _cut(self, present: Sequence[NDArray[np.generic]], start: int, end: int) -> PrefixKV:
+        """A contiguous copy of slots [start, end) behind a null slot."""
+        arrays = []
+        for array in present:
+            kept = np.zeros((*array.shape[:2], NUM_NULL_SLOTS + end - start, array.shape[3]), dtype=array.dtype)
+            kept[:, :, NUM_NULL_SLOTS:] = array[:, :, start:end]
+            arrays.append(kept)
+        return PrefixKV(end - start, tuple(arrays[0::2]), tuple(arrays[1::2]))
+
+    def score_documents(self, documents: Sequence[DocumentWork]) -> NDArray[np.float32]:
+        """Label logits [N, K] of N documents, all computed in one row."""
+        prefixes = list({id(work.prefix): work.prefix for work in documents}.values())
+        starts = dict(
+            zip((id(p) for p in prefixes), np.cumsum([NUM_NULL_SLOTS, *(p.num_tokens for p in prefixes)]), strict=False)
+        )
+        segments = [Segment(work.ids, int(starts[id(work.prefix)]), work.prefix.num_tokens) for work in documents]
+        num_past = NUM_NULL_SLOTS + sum(prefix.num_tokens for prefix in prefixes)
+        row = self._row(segments, num_past)
+        (logits,) = self._run(["label_logits"], row, self._join(prefixes))
+        return np.asarray(logits, dtype=np.float32)
+
+    def _join(self, prefixes: Sequence[PrefixKV]) -> dict[str, NDArray[np.generic]]:
+        """The past of a pack: one prefix as it lies, several behind one null slot."""
+        interleaved = [[kv for pair in zip(p.keys, p.values, strict=True) for kv in pair] for p in prefixes]
+        if len(prefixes) == 1:
+            return dict(zip(self._past_names, interleaved[0], strict=True))
+        joined: dict[str, NDArray[np.generic]] = {}
+        for name, *parts in zip(self._past_names, *interleaved, strict=True):
+            tails = [part[:, :, NUM_NULL_SLOTS:] for part in parts[1:]]
+            joined[name] = np.concatenate([parts[0], *tails], axis=2)
+        return joined
+
+    def _row(self, segments: Sequence[Segment], num_past: int) -> Row:
+        return build_row(segments, num_past, self._attention, self._graph.masked_bias)
+
+    def _run(self, outputs: list[str], row: Row, past: dict[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        feed = {
+            "input_ids": row.input_ids,
+            "position_ids": row.position_ids,
+            "attention_bias": row.attention_bias.astype(self._bias_type, copy=False),
+            "output_positions": row.last_positions,
+            **past,
+        }
+        values: list[NDArray[np.generic]] = self._session.run(outputs, feed, self._run_options)
+        return values
+
+    def close(self) -> None:
+        """Free the session."""
+        del self._session
+
+
+def _float_type(name: str) -> type[np.generic]:
+    if name not in _FLOATS:
+        raise ArtifactError(f"graph.kv_dtype and graph.bias_dtype must be one of {sorted(_FLOATS)} here, got {name}")
+    return _FLOATS[name]

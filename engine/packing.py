@@ -1,0 +1,77 @@
+"""Many prompts in one row: which pack a document goes into, and who may look at whom inside it.
+
+A row of S tokens holds whole segments one after the other. Behind it lie P past slots: slot 0, the null slot
+nobody sees, then the KV of the pack's distinct prefixes. A token looks at its own segment and at its own
+prefix; everything else is hidden by the bias, so nothing is padded and no pair touches another.
+
+    past:  | null | prefix a | prefix b |     row:  | doc 1 (a) | doc 2 (a) | doc 3 (b) |
+
+Pure numpy; no model, no clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relevance.spec import Attention
+
+NUM_NULL_SLOTS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive new tokens of one prompt."""
+
+    ids: Sequence[int]
+    past_start: int
+    """First past slot it sees."""
+    past_length: int
+    """How many it sees: the length of its prefix, and so the position of its first token."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """The graph inputs of one pack but for the past itself."""
+
+    input_ids: NDArray[np.int64]  # [1, S]
+    position_ids: NDArray[np.int64]  # [1, S]
+    attention_bias: NDArray[np.float32]  # [1, 1, S, P + S]
+    last_positions: NDArray[np.int64]  # [N], the last token of each segment
+
+
+def plan_packs(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Indices grouped in order so that each group's lengths sum to at most `max_tokens`; at least one a group."""
+    packs: list[list[int]] = []
+    room = 0
+    for index, length in enumerate(lengths):
+        if not packs or length > room:
+            packs.append([])
+            room = max_tokens
+        packs[-1].append(index)
+        room -= length
+    return packs
+
+
+def build_row(segments: Sequence[Segment], num_past: int, attention: Attention, masked_bias: float) -> Row:
+    """Pack `segments` (at least one, none empty) into one row behind `num_past` past slots.
+
+    With `causal` attention a token sees the tokens of its segment up to itself, with `segment` all of them.
+    """
+    lengths = [len(segment.ids) for segment in segments]
+    ends = np.cumsum(lengths)
+    num_tokens = int(ends[-1])
+    bias = np.full((num_tokens, num_past + num_tokens), masked_bias, dtype=np.float32)
+    position_ids = np.empty(num_tokens, dtype=np.int64)
+    for segment, length, end in zip(segments, lengths, ends.tolist(), strict=True):
+        start = end - length
+        bias[start:end, segment.past_start : segment.past_start + segment.past_length] = 0.0
+        own = bias[start:end, num_past + start : num_past + end]
+        if attention == "causal":
+            own[np.tri(length, dtype=bool)] = 0.0
+        else:
+            own[:] = 0.0
+        position_ids[start:end] = np.arange(segment.past_length, segment.past_length + length)
+    input_ids = np.fromiter((i for segment in segments for i in segment.ids), dtype=np.int64, count=num_tokens)
+    return Row(input_ids[None], position_ids[None], bias[None, None], (ends - 1).astype(np.int64))
