@@ -1,0 +1,1 @@
+"""Measurements that write `results/`; each ends with one line of JSON."""

@@ -111,6 +111,19 @@ def brier(distribution: ArrayLike, gold: ArrayLike) -> float:
     return float(((p - np.eye(p.shape[1])[np.asarray(gold, dtype=np.int64)]) ** 2).sum(1).mean())
 
 
+def spearman(left: ArrayLike, right: ArrayLike) -> float:
+    """Spearman's rank correlation of two vectors [N], ties at their mean rank; nan for a constant vector."""
+    a, b = (_mean_ranks(np.asarray(values, dtype=np.float64)) for values in (left, right))
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / norm if norm > 0.0 else float("nan")
+
+
+def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2.0)[inverse], dtype=np.float64)
+
+
 def kendall_tau(left: ArrayLike, right: ArrayLike) -> float:
     """Kendall's tau-b between two score vectors [N]; 1 for N < 2. O(N^2) memory: meant for a few thousand."""
     a, b = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)

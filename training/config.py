@@ -66,6 +66,7 @@ class SftConfig(_Strict):
     weight_decay: float = Field(default=0.01, ge=0.0)
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     freeze_embeddings: bool = True
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     seed: int = 0
     evaluate_every: int = Field(default=500, ge=1)

@@ -31,10 +31,12 @@ def load_tokenizer(model_path: str) -> JsonTokenizer:
     return JsonTokenizer(AutoTokenizer.from_pretrained(model_path).backend_tokenizer.to_str())
 
 
-def load_model(model_path: str) -> PreTrainedModel:
+def load_model(model_path: str, dropout: float = 0.0) -> PreTrainedModel:
     """A causal language model in float32; an encoder-only BERT is warm-started as a decoder."""
     config = AutoConfig.from_pretrained(model_path)
+    config.attention_dropout = dropout
     if isinstance(config, BertConfig):
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
         has_head = (config.architectures or [""])[0] == "BertLMHeadModel"
         config.is_decoder = True
         config.tie_word_embeddings = True
@@ -42,7 +44,7 @@ def load_model(model_path: str) -> PreTrainedModel:
         if not has_head:
             _start_head(model)
         return model
-    return AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(model_path, config=config, dtype=torch.float32)
 
 
 def _start_head(model: BertLMHeadModel) -> None:

@@ -134,7 +134,7 @@ class SftRun:
         for name in config.validation:
             pairs = read_pairs(data_dir / name, num_grades)[: config.max_validation_rows]
             self.validation[name] = (pairs, encode_pairs(pairs, encoder))
-        self.model = load_model(base)
+        self.model = load_model(base, config.dropout)
         self.optimizer = build_optimizer(self.model, config)
         self.scorer = Scorer(self.model, self.spec, label_token_ids, config.precision == "bfloat16")
         self.passes = [self._batches(i) for i in range(config.num_passes)]

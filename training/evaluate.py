@@ -1,0 +1,112 @@
+"""Evaluate an artifact on labelled pairs, in process or through a running service.
+
+    python -m training.evaluate --artifact artifacts/default --data FILE [FILE ...] [--out results/NAME.json]
+    python -m training.evaluate --url http://127.0.0.1:8080 --artifact artifacts/default --data FILE
+
+Prints a table and, as its last line, one JSON object: accuracy, macro_f1, qwk, ndcg_at_10, ece, num_pairs and
+num_queries (of the only file, or of each). With --url the pairs go through `POST /score`, one request per
+query, and the figures are computed from what came back; they must be those of the artifact itself.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from engine.local import LocalScorer
+from relevance import metrics
+from relevance.artifact import load_artifact
+from relevance.pair import Pair
+from relevance.provenance import command_line, write_result
+from relevance.scoring import FloatArray, expected_score, most_likely_grade
+from training.data import LabelledPair, read_pairs
+
+_MAX_DOCUMENTS = 500
+
+
+def score_over_http(
+    url: str, pairs: Sequence[LabelledPair], num_grades: int
+) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
+    """Distributions [N, K], grades [N] and scores [N] as the service answers them."""
+    by_query: dict[str, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        by_query.setdefault(pair.query, []).append(index)
+    distribution = np.zeros((len(pairs), num_grades))
+    grades, scores = np.zeros(len(pairs), dtype=np.int64), np.zeros(len(pairs))
+    with httpx.Client(base_url=url, timeout=120.0) as client:
+        for query, rows in tqdm(by_query.items(), desc="score", unit="query", mininterval=5):
+            for chunk in (rows[i : i + _MAX_DOCUMENTS] for i in range(0, len(rows), _MAX_DOCUMENTS)):
+                answer = client.post("/score", json={"query": query, "documents": [pairs[i].document for i in chunk]})
+                answer.raise_for_status()
+                for index, result in zip(chunk, answer.json()["results"], strict=True):
+                    distribution[index] = result["distribution"]
+                    grades[index], scores[index] = result["grade"], result["score"]
+    return distribution, grades, scores
+
+
+def evaluate_pairs(
+    args: argparse.Namespace, scorer: LocalScorer | None, pairs: Sequence[LabelledPair], gains: NDArray[np.float64]
+) -> dict[str, float]:
+    """Figures of one file's pairs."""
+    gold = np.array([pair.grade for pair in pairs], dtype=np.int64)
+    queries = [pair.query for pair in pairs]
+    if scorer is None:
+        distribution, grades, scores = score_over_http(args.url, pairs, len(gains))
+    else:
+        distribution = scorer.distributions([Pair(pair.query, pair.document) for pair in pairs])
+        grades, scores = most_likely_grade(distribution), expected_score(distribution)
+    figures = metrics.summary(distribution, grades, scores, gold, queries, gains)
+    majority = int(np.bincount(gold).max())
+    return {**figures, "majority_accuracy": majority / len(gold), "spearman": metrics.spearman(scores, gold)}
+
+
+def print_table(figures: dict[str, dict[str, float]]) -> None:
+    """One row a file, one column a figure."""
+    columns = list(next(iter(figures.values())))
+    width = max(len(name) for name in figures)
+    print(" " * width, *(f"{c:>{max(10, len(c))}}" for c in columns))
+    for name, row in figures.items():
+        print(
+            f"{name:<{width}}",
+            *(
+                f"{row[c]:>{max(10, len(c))}.4f}" if isinstance(row[c], float) else f"{row[c]:>{max(10, len(c))}}"
+                for c in columns
+            ),
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--artifact", type=Path, required=True)
+    parser.add_argument("--url", help="score through this service instead of in process")
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--out", type=Path, help="write a results file")
+    args = parser.parse_args(argv)
+    artifact = load_artifact(args.artifact)
+    scale = artifact.manifest.spec.scale
+    scorer = None if args.url else LocalScorer.open(args.artifact, num_threads=args.threads)
+    names = [path.parent.name + "/" + path.name.removesuffix(".gz").removesuffix(".jsonl") for path in args.data]
+    figures = {
+        name: evaluate_pairs(args, scorer, read_pairs(path, scale.num_grades), scale.gains)
+        for name, path in zip(names, args.data, strict=True)
+    }
+    print_table(figures)
+    if args.out is not None:
+        write_result(
+            args.out,
+            command_line("training.evaluate", argv or sys.argv[1:]),
+            {"model": artifact.model_id, "figures": figures},
+        )
+    print(json.dumps(next(iter(figures.values())) if len(figures) == 1 else figures))
+
+
+if __name__ == "__main__":
+    main()
