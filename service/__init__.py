@@ -1,0 +1,1 @@
+"""The online service: POST /score over one engine. `python -m service --help`."""

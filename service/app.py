@@ -1,0 +1,174 @@
+"""The composition root: builds everything once, wires it, and maps errors to HTTP. Importing it does nothing.
+
+    app = create_app(Settings(artifact=Path("artifacts/default")))
+
+Lifespan: the engine thread starts with the server, so /livez and /readyz answer while the model loads, warms up
+and tests itself. When that fails, or the engine thread dies later, readiness is gone for good and `on_fatal` is
+told; what becomes of the process is the caller's business (`service.__main__` exits).
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from engine.base import Engine
+from engine.ort import OrtEngine
+from engine.prefix_cache import PrefixCache
+from relevance.artifact import Artifact, load_artifact
+from service.batcher import Batcher
+from service.errors import (
+    InternalError,
+    InvalidJsonError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ServiceError,
+    concrete_errors,
+)
+from service.metrics import Metrics
+from service.readiness import Readiness
+from service.routes import Endpoints, RequestLimits, create_router, json_response
+from service.scheduler import PackLimits, Scheduler
+from service.schemas import error_answer
+from service.score import Scorer
+from service.settings import Settings
+from service.warmup import prepare
+
+logger = logging.getLogger(__name__)
+
+# Joining the KV of many prefixes costs memory traffic, and every token of the row is compared with all of it.
+MAX_PAST_PER_PACK_TOKEN = 4
+# Tokenising one large request must not hold up the next; more threads than that only take cores from the model.
+NUM_TOKENISE_THREADS = 2
+
+EngineFactory = Callable[[Artifact], Engine]
+
+
+def _do_nothing(*_: object) -> None:
+    pass
+
+
+def create_app(
+    settings: Settings,
+    *,
+    artifact: Artifact | None = None,
+    engine_factory: EngineFactory | None = None,
+    on_ready: Callable[[], None] = _do_nothing,
+    on_fatal: Callable[[BaseException], None] = _do_nothing,
+) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: what to serve and how.
+        artifact: used instead of loading `settings.artifact`.
+        engine_factory: builds the engine, in the engine thread; ONNX Runtime by default.
+        on_ready: called on the event loop once the self-test has passed.
+        on_fatal: called on the event loop when the engine cannot be started or has died.
+
+    Raises:
+        ArtifactError: the artifact cannot be loaded.
+    """
+    artifact = artifact or load_artifact(settings.artifact)
+    build = engine_factory or (lambda built: OrtEngine(built, num_threads=settings.num_threads))
+    manifest = artifact.manifest
+    readiness = Readiness()
+    metrics = Metrics(manifest.spec.scale.names, _outcomes(), _describe(artifact))
+    clock = time.monotonic
+    scheduler = Scheduler(_pack_limits(settings), clock)
+    prefix_cache = PrefixCache(settings.prefix_cache_mib * 2**20)
+    batcher = Batcher(scheduler, prefix_cache, metrics, clock)
+    executor = ThreadPoolExecutor(NUM_TOKENISE_THREADS, "tokenise")
+    scorer = Scorer(manifest.spec, artifact.tokenizer, batcher, executor, clock)
+    _watch(metrics, scheduler, prefix_cache, readiness)
+
+    def build_engine() -> Engine:
+        engine = build(artifact)
+        prepare(engine, artifact, settings.max_pack_tokens, readiness)
+        return engine
+
+    def end(error: BaseException) -> None:
+        readiness.enter("failed", f"{type(error).__name__}: {error}")
+        logger.critical("engine_ended", exc_info=error)
+        on_fatal(error)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        batcher.start(build_engine, on_ready, end)
+        yield
+        readiness.enter("stopping", "the service is shutting down")
+        await batcher.close()
+        executor.shutdown()
+
+    endpoints = Endpoints(
+        scorer=scorer,
+        readiness=readiness,
+        metrics=metrics,
+        limits=RequestLimits(settings.max_body_bytes, settings.max_documents),
+        model={"name": manifest.name, "hash": artifact.hash},
+        clock=clock,
+    )
+    app = FastAPI(
+        title="Answer First", summary="Relevance scoring in one prefill.", lifespan=lifespan, redirect_slashes=False
+    )
+    app.include_router(create_router(endpoints))
+    _handle_errors(app, metrics)
+    return app
+
+
+def _outcomes() -> list[str]:
+    return ["ok", "cancelled", *(error.code for error in concrete_errors())]
+
+
+def _describe(artifact: Artifact) -> dict[str, str]:
+    return {"name": artifact.manifest.name, "hash": artifact.hash, "precision": artifact.manifest.precision}
+
+
+def _pack_limits(settings: Settings) -> PackLimits:
+    return PackLimits(
+        max_pack_tokens=settings.max_pack_tokens,
+        max_past_tokens=settings.max_pack_tokens * MAX_PAST_PER_PACK_TOKEN,
+        max_waiting_tokens=settings.max_waiting_tokens,
+    )
+
+
+def _watch(metrics: Metrics, scheduler: Scheduler, prefix_cache: PrefixCache, readiness: Readiness) -> None:
+    metrics.watch(
+        "waiting_tokens", "Tokens of documents that wait for the engine.", lambda: scheduler.num_waiting_tokens
+    )
+    metrics.watch("waiting_documents", "Documents that wait for the engine.", lambda: scheduler.num_waiting_documents)
+    metrics.watch("prefix_cache_bytes", "Memory held by the KV of past queries.", lambda: prefix_cache.num_bytes)
+    metrics.watch("ready", "1 when /readyz answers 200.", lambda: float(readiness.is_ready))
+
+
+def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
+    """One mapping from errors to HTTP."""
+
+    def respond(error: ServiceError, headers: dict[str, str] | None = None) -> Response:
+        metrics.count_request(error.code)
+        headers = dict(headers or {})
+        if error.retry_after_s is not None:
+            headers["Retry-After"] = str(error.retry_after_s)
+        return json_response(error_answer(error.code, str(error), error.field_errors), error.status, headers)
+
+    async def on_service_error(_: Request, error: Exception) -> Response:
+        return respond(error if isinstance(error, ServiceError) else InternalError("an internal error"))
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        method, path = request.method, request.url.path
+        if status == NotFoundError.status:
+            return respond(NotFoundError(f"there is no {path[:100]}"), headers)
+        if status == MethodNotAllowedError.status:
+            return respond(MethodNotAllowedError(f"{path[:100]} does not take {method}"), headers)
+        if status < InternalError.status:
+            return respond(InvalidJsonError("the request cannot be read"), headers)
+        return respond(InternalError("an internal error"), headers)
+
+    app.add_exception_handler(ServiceError, on_service_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(Exception, on_service_error)

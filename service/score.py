@@ -1,0 +1,183 @@
+"""Pairs in, grades out: the life of one request between the wire and the batcher.
+
+    pairs -> distinct pairs -> tokenise -> submit -> calibrate -> one row per pair, in input order
+
+Equal pairs of a request are computed once, and so is the prefix of every distinct query. Text stops here:
+below are token ids, above there are no tensors.
+
+Tokenising leaves the event loop for a thread (the tokenizer releases the GIL), except for a request so short
+that the two thread switches would cost more than the work itself.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from relevance.errors import PromptError
+from relevance.grades import GradeScale
+from relevance.pair import Pair
+from relevance.prompt import PromptEncoder
+from relevance.scoring import FloatArray, IntArray, expected_score, grade_distribution, most_likely_grade
+from relevance.spec import ScoringSpec
+from relevance.tokenization import TextTokenizer
+from service.batcher import Batcher
+from service.errors import FieldError, InvalidFieldsError
+from service.work import Prompt, ScoreWork
+
+# Below this many characters tokenising takes less than the way to a thread and back: see docs/tuning.md.
+INLINE_CHARACTERS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenisedPairs:
+    """The distinct prompts of a request, and which of them each pair is."""
+
+    prompts: Sequence[Prompt]
+    truncated: Sequence[bool]
+    """Per prompt, whether its document was cut."""
+    query_truncated: bool
+    """Whether any query was cut."""
+    prompt_of_pair: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class PairScores:
+    """What the model says of N pairs, in input order."""
+
+    grades: IntArray  # [N]
+    distribution: FloatArray  # [N, K]
+    scores: FloatArray  # [N]
+    truncated: Sequence[bool]
+    num_tokens: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a request cost."""
+
+    prompt_tokens: int
+    """Tokens of its distinct prefixes and of its distinct pairs' document segments."""
+    cached_tokens: int
+    """Those of them whose KV another request had computed."""
+    num_pairs: int
+    num_distinct_pairs: int
+    query_truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Where the time went, in seconds, and when the engine was done."""
+
+    tokenise_s: float
+    queue_s: float
+    infer_s: float
+    finished_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRequest:
+    """The answer to one request, before it takes a wire format."""
+
+    pairs: PairScores
+    usage: Usage
+    stages: StageTimes
+
+
+class Scorer:
+    """Scores requests."""
+
+    def __init__(
+        self,
+        spec: ScoringSpec,
+        tokenizer: TextTokenizer,
+        batcher: Batcher,
+        executor: Executor,
+        clock: Callable[[], float],
+    ) -> None:
+        self._encoder = spec.encoder(tokenizer)
+        self._temperature = spec.temperature
+        self._batcher = batcher
+        self._executor = executor
+        self._clock = clock
+        self.scale: GradeScale = spec.scale
+
+    async def score(self, pairs: Sequence[Pair]) -> ScoredRequest:
+        """Score `pairs`, at least one.
+
+        Raises:
+            InvalidFieldsError: an instruction that does not fit the template.
+            ServiceError: what `Batcher.submit` raises.
+        """
+        started_at = self._clock()
+        tokenised = await self._tokenise(pairs)
+        tokenise_s = self._clock() - started_at
+        work = ScoreWork(tokenised.prompts)
+        await self._batcher.submit(work)
+        timings = work.timings
+        return ScoredRequest(
+            pairs=_grade(tokenised, grade_distribution(work.label_logits, self._temperature)),
+            usage=_count(tokenised, work.num_cached_tokens),
+            stages=StageTimes(tokenise_s, timings.queue_s, timings.infer_s, timings.finished_at),
+        )
+
+    async def _tokenise(self, pairs: Sequence[Pair]) -> TokenisedPairs:
+        try:
+            if sum(len(pair.document) + len(pair.query) for pair in pairs) <= INLINE_CHARACTERS:
+                return tokenise(self._encoder, pairs)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, tokenise, self._encoder, pairs)
+        except PromptError as error:
+            raise InvalidFieldsError([FieldError(error.field, str(error))]) from error
+
+
+def tokenise(encoder: PromptEncoder, pairs: Sequence[Pair]) -> TokenisedPairs:
+    """Token ids of the distinct pairs; each distinct query is encoded once, its documents in one call.
+
+    Raises:
+        PromptError: an instruction that does not fit the template.
+    """
+    index_of = {pair: index for index, pair in enumerate(dict.fromkeys(pairs))}
+    behind: dict[tuple[str, str | None], list[Pair]] = {}
+    for pair in index_of:
+        behind.setdefault((pair.query, pair.instruction), []).append(pair)
+    prompts: dict[int, Prompt] = {}
+    truncated: dict[int, bool] = {}
+    query_truncated = False
+    for (query, instruction), group in behind.items():
+        prefix = encoder.encode_prefix(query, instruction)
+        query_truncated |= prefix.query_truncated
+        documents = encoder.encode_documents(prefix, [pair.document for pair in group])
+        for pair, document in zip(group, documents, strict=True):
+            prompts[index_of[pair]] = Prompt(prefix.ids, document.ids)
+            truncated[index_of[pair]] = document.truncated
+    order = range(len(index_of))
+    return TokenisedPairs(
+        prompts=[prompts[index] for index in order],
+        truncated=[truncated[index] for index in order],
+        query_truncated=query_truncated,
+        prompt_of_pair=[index_of[pair] for pair in pairs],
+    )
+
+
+def _grade(tokenised: TokenisedPairs, distinct: FloatArray) -> PairScores:
+    distribution = distinct[tokenised.prompt_of_pair]
+    num_tokens = [len(prompt.prefix_ids) + len(prompt.document_ids) for prompt in tokenised.prompts]
+    return PairScores(
+        grades=most_likely_grade(distribution),
+        distribution=distribution,
+        scores=expected_score(distribution),
+        truncated=[tokenised.truncated[index] for index in tokenised.prompt_of_pair],
+        num_tokens=[num_tokens[index] for index in tokenised.prompt_of_pair],
+    )
+
+
+def _count(tokenised: TokenisedPairs, cached_tokens: int) -> Usage:
+    prefixes = {prompt.prefix_ids for prompt in tokenised.prompts}
+    return Usage(
+        prompt_tokens=sum(map(len, prefixes)) + sum(len(prompt.document_ids) for prompt in tokenised.prompts),
+        cached_tokens=cached_tokens,
+        num_pairs=len(tokenised.prompt_of_pair),
+        num_distinct_pairs=len(tokenised.prompts),
+        query_truncated=tokenised.query_truncated,
+    )

@@ -1,0 +1,93 @@
+"""Every setting of the service, read once at the start, frozen, and handed down as plain values.
+
+    python -m service --artifact artifacts/default --port 8080
+    ANSWER_FIRST_PORT=8080 python -m service
+
+A flag beats the environment, the environment beats the default. Whatever is unknown or does not parse stops the
+start. This module alone reads the environment; docs/tuning.md says when to turn which knob.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+ENV_PREFIX = "ANSWER_FIRST_"
+
+
+class InvalidSettingsError(ValueError):
+    """A setting is unknown or does not parse; the message names each one at fault."""
+
+
+class Settings(BaseSettings):
+    """Flags and environment variables of the service; variables are the upper-case name behind ANSWER_FIRST_."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        cli_prog_name="python -m service",
+        cli_kebab_case=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_implicit_flags=True,
+    )
+
+    artifact: Path = Path("artifacts/default")
+    """Folder of the artifact to serve."""
+    host: str = "127.0.0.1"
+    """Address to listen on. The default is reachable from this machine only: the service checks no keys."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on; 0 lets the system choose one, which is logged."""
+    num_threads: int | None = Field(default=None, ge=1)
+    """Threads of one model run; unset: one per physical core."""
+    max_pack_tokens: int = Field(default=256, ge=16)
+    """Tokens the engine takes in one run. Larger packs serve more pairs a second only while the caches of the
+    processor hold them; smaller ones let a waiting request in sooner."""
+    max_waiting_tokens: int = Field(default=262_144, ge=1)
+    """Document tokens that may wait for the engine; a request beyond them is refused with 429. Set it to the tokens
+    a second the machine does times the seconds a caller is willing to wait."""
+    prefix_cache_mib: int = Field(default=256, ge=0)
+    """Memory for the KV of past queries; 0 keeps none."""
+    max_documents: int = Field(default=1000, ge=1)
+    """Documents, or pairs, that one request may bring."""
+    max_body_bytes: int = Field(default=10_000_000, ge=1024)
+    """Largest request body; a larger one is refused with 413."""
+    shutdown_timeout_s: int = Field(default=10, ge=0)
+    """How long requests under way may take after SIGTERM before they are cut off."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe message to log. No level logs any text of a query or document."""
+    access_log: bool = False
+    """Log a line per request (address, path, status)."""
+
+
+def load_settings(arguments: Sequence[str]) -> Settings:
+    """Settings from command-line arguments, then the environment, then the defaults.
+
+    Raises:
+        InvalidSettingsError: a variable is unknown, or a value does not parse. (An unknown flag ends the process
+            with status 2 and a usage line, `--help` with 0.)
+    """
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)  # noqa: TID251
+    if unknown:
+        raise InvalidSettingsError(
+            f"unknown environment variables: {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+        )
+    try:
+        return Settings(_cli_parse_args=list(arguments))
+    except (ValidationError, SettingsError) as error:
+        raise InvalidSettingsError(_describe(error)) from error
+
+
+def _describe(error: ValidationError | SettingsError) -> str:
+    if isinstance(error, SettingsError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc']))}: {one['msg']}, got {one['input']!r}"
+        for one in error.errors(include_url=False)
+    )
