@@ -1,0 +1,1 @@
+"""From a checkpoint to a verified artifact: graph, precision, parity gate, manifest. Offline; needs torch."""

@@ -1,0 +1,87 @@
+"""The graph contract of `relevance.artifact.GraphInfo`, as values of an ONNX graph being built.
+
+Both backbones get their inputs and hand over their outputs here, so that names, types and shapes are spelt
+once. `vocab_rows` is the one optional input: an initializer that a caller may override. Its default is empty,
+so a scoring run multiplies zero rows by the vocabulary head; `RunOptions.only_execute_path_to_fetches` would be
+the obvious way to skip the head, but inference builds of ONNX Runtime 1.32 ignore it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from relevance.artifact import GraphInfo
+
+OPSET = 23
+MICROSOFT = "com.microsoft"
+IR_VERSION = 11
+
+FLOATS: dict[str, ir.DataType] = {"float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16}
+
+
+@dataclass(frozen=True, slots=True)
+class ContractInputs:
+    """The graph inputs every backbone has; `past` holds (key, value) per layer."""
+
+    input_ids: ir.Value
+    position_ids: ir.Value
+    attention_bias: ir.Value
+    output_positions: ir.Value
+    vocab_rows: ir.Value
+    past: tuple[tuple[ir.Value, ir.Value], ...]
+
+    @property
+    def in_order(self) -> list[ir.Value]:
+        """As graph inputs; the overridable default comes last."""
+        past = [value for pair in self.past for value in pair]
+        return [
+            self.input_ids,
+            self.position_ids,
+            self.attention_bias,
+            self.output_positions,
+            *past,
+            self.vocab_rows,
+        ]
+
+
+def make_inputs(info: GraphInfo) -> ContractInputs:
+    """New graph inputs for `info`."""
+    int64, kv = ir.DataType.INT64, FLOATS[info.kv_dtype]
+    past_shape = [1, info.num_kv_heads, "P", info.head_dim]
+    vocab_rows = ir.val("vocab_rows", int64, ["M"])
+    vocab_rows.const_value = ir.tensor(np.zeros(0, dtype=np.int64), name="vocab_rows")
+    return ContractInputs(
+        input_ids=ir.val("input_ids", int64, [1, "S"]),
+        position_ids=ir.val("position_ids", int64, [1, "S"]),
+        attention_bias=ir.val("attention_bias", FLOATS[info.bias_dtype], [1, 1, "S", "P_plus_S"]),
+        output_positions=ir.val("output_positions", int64, ["N"]),
+        vocab_rows=vocab_rows,
+        past=tuple(
+            (
+                ir.val(f"past_key_values.{layer}.key", kv, past_shape),
+                ir.val(f"past_key_values.{layer}.value", kv, past_shape),
+            )
+            for layer in range(info.num_layers)
+        ),
+    )
+
+
+def set_outputs(
+    graph: ir.Graph, info: GraphInfo, logits: tuple[ir.Value, ir.Value], present: Sequence[tuple[ir.Value, ir.Value]]
+) -> None:
+    """Name and declare the outputs: (label logits, vocabulary logits) and (key, value) per layer."""
+    kv, num_labels = FLOATS[info.kv_dtype], "K"
+    present_shape = [1, info.num_kv_heads, "P_plus_S", info.head_dim]
+    outputs = [
+        (logits[0], "label_logits", ir.DataType.FLOAT, ["N", num_labels]),
+        (logits[1], "vocab_logits", ir.DataType.FLOAT, ["M", info.vocab_size]),
+    ]
+    for layer, (key, value) in enumerate(present):
+        outputs.append((key, f"present.{layer}.key", kv, present_shape))
+        outputs.append((value, f"present.{layer}.value", kv, present_shape))
+    graph.outputs.clear()
+    for found, name, dtype, shape in outputs:
+        found.name, found.type, found.shape = name, ir.TensorType(dtype), ir.Shape(shape)
+        graph.outputs.append(found)

@@ -1,0 +1,113 @@
+"""The parity gate: does the exported graph say what the checkpoint says?
+
+    torch float32    the Hugging Face model itself, one pair at a time, the whole prompt under a 4-D mask
+      -> onnx fp32   packed with other pairs behind shared prefixes, as the service runs it
+      -> int8, fp16  the same graph at the published precision
+
+Each step compares grade distributions on the same pairs. A *decided flip* is a pair whose grade differs although
+the first form preferred its grade to the other's by more than `near_tie`: which of two equally likely grades
+comes out on top says nothing about agreement. All flips are reported, decided ones are judged.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from transformers import BertLMHeadModel
+
+from model_export.checkpoint import Checkpoint
+from model_export.errors import GateError
+from relevance.artifact import Agreement
+from relevance.metrics import kendall_tau
+from relevance.pair import Pair
+from relevance.scoring import FloatArray, expected_score, grade_distribution, most_likely_grade
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What one comparison may show at most (at least, for tau)."""
+
+    max_difference: float
+    """Of any grade's probability."""
+    mean_difference: float
+    decided_flips: float
+    """Share of pairs."""
+    near_tie: float
+    """Preference, a difference of two probabilities, below which a flip is no disagreement."""
+    kendall_tau: float
+    """Of the scores, at least."""
+
+
+DEFAULT_THRESHOLDS = {
+    "fp32": Thresholds(max_difference=1e-4, mean_difference=1e-5, decided_flips=0.0, near_tie=2e-4, kendall_tau=0.99),
+    "fp16": Thresholds(max_difference=0.02, mean_difference=2e-3, decided_flips=0.0, near_tie=0.02, kendall_tau=0.98),
+    "int8": Thresholds(max_difference=0.2, mean_difference=0.02, decided_flips=0.02, near_tie=0.05, kendall_tau=0.95),
+}
+
+
+def torch_distributions(checkpoint: Checkpoint, pairs: Sequence[Pair]) -> Iterator[FloatArray]:
+    """Grade distribution [K] of each pair from the model itself, one pair at a time."""
+    encoder = checkpoint.spec.encoder(checkpoint.tokenizer)
+    for pair in pairs:
+        prefix = encoder.encode_prefix(pair.query, pair.instruction)
+        document = encoder.encode_documents(prefix, [pair.document])[0]
+        logits = _label_logits(checkpoint, prefix.ids, document.ids)
+        yield grade_distribution(logits, checkpoint.spec.temperature)
+
+
+@torch.inference_mode()
+def _label_logits(checkpoint: Checkpoint, prefix: tuple[int, ...], document: tuple[int, ...]) -> FloatArray:
+    model, length = checkpoint.model, len(prefix) + len(document)
+    allowed = torch.ones(length, length, dtype=torch.bool).tril()
+    if checkpoint.spec.attention == "segment":
+        allowed[: len(prefix), : len(prefix)] = True
+        allowed[len(prefix) :] = True
+    hidden = model.base_model(
+        input_ids=torch.tensor([prefix + document]),
+        attention_mask=allowed[None, None],
+        position_ids=torch.arange(length)[None],
+        use_cache=False,
+    ).last_hidden_state[:, -1]
+    head = model.cls if isinstance(model, BertLMHeadModel) else model.get_output_embeddings()
+    logits = head(hidden)[0, list(checkpoint.label_token_ids)]
+    return np.asarray(logits.double().numpy(), dtype=np.float64)
+
+
+def compare(compared: str, reference: FloatArray, other: FloatArray) -> Agreement:
+    """How `other` [N, K] agrees with `reference` [N, K]."""
+    differences = np.abs(reference - other)
+    return Agreement(
+        compared=compared,
+        num_pairs=len(reference),
+        max_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
+        grade_flips=float(np.mean(most_likely_grade(reference) != most_likely_grade(other))),
+        kendall_tau=kendall_tau(expected_score(reference), expected_score(other)),
+    )
+
+
+def decided_flips(reference: FloatArray, other: FloatArray, near_tie: float) -> float:
+    """Share of pairs whose grade differs though `reference` preferred its own by more than `near_tie`."""
+    rows = np.arange(len(reference))
+    preference = reference[rows, most_likely_grade(reference)] - reference[rows, most_likely_grade(other)]
+    return float(np.mean(preference > near_tie))
+
+
+def check(agreement: Agreement, flips: float, thresholds: Thresholds) -> None:
+    """Let an agreement pass, or say which figure is past its threshold.
+
+    Raises:
+        GateError: at least one is; a figure that is not a number never passes.
+    """
+    found = {
+        "max_difference": agreement.max_difference,
+        "mean_difference": agreement.mean_difference,
+        "decided_flips": flips,
+    }
+    limits = asdict(thresholds)
+    failed = [f"{name} {value:.3g} > {limits[name]:.3g}" for name, value in found.items() if not value <= limits[name]]
+    if not agreement.kendall_tau >= thresholds.kendall_tau:
+        failed.append(f"kendall_tau {agreement.kendall_tau:.4f} < {thresholds.kendall_tau:.4f}")
+    if failed:
+        raise GateError(f"parity gate, {agreement.compared}, {agreement.num_pairs} pairs: {'; '.join(failed)}")

@@ -1,0 +1,151 @@
+"""int8 weights and activations, as a pass over the graph.
+
+    w[:, j] = q_w[:, j] * s_w[j]          symmetric, one scale per output column
+    x[i]    = (q_x[i] - 128) * s_x[i]     symmetric, one scale per row, s_x[i] = max|x[i]| / 127
+    (x w)[i, j] = s_x[i] * s_w[j] * sum_k (q_x[i, k] - 128) q_w[k, j]
+
+Scales per row keep a pair's score independent of its neighbours in the pack, which one scale per tensor does
+not. Every MatMul whose weight is constant becomes Abs, ReduceMax, Max, Mul (the row's scale), QuantizeLinear,
+MatMulIntegerToFloat, Mul; MatMuls that read one tensor share its quantised form. The label head stays float32.
+
+Choices that were measured (docs/export.md has the figures):
+
+- activations are *unsigned* with zero point 128: ONNX Runtime has no fast x86 kernel for signed times signed;
+- MatMulIntegerToFloat is emitted as such, with a constant scale of 1 for the activations and the row scale
+  multiplied in afterwards. Left to itself ONNX Runtime fuses MatMulInteger, Cast and Mul(row scale, column
+  scale) into that operator although it supports only one activation scale, and returns wrong numbers.
+
+The token embedding, where it doubles as the vocabulary head, is stored once: int8 with a scale per token, looked
+up by Gather, and multiplied by its transpose, which ONNX Runtime folds when it loads the graph.
+"""
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.convenience import replace_all_uses_with
+
+from model_export.contract import MICROSOFT
+
+_LARGEST = 127.0
+_ZERO_POINT = 128
+
+
+def quantize_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric int8 values, and the scale of each slice along `axis`; a slice of zeros gets scale 1."""
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    scales = np.abs(weight).max(axis=others, keepdims=True).astype(np.float32) / np.float32(_LARGEST)
+    scales[scales == 0.0] = 1.0
+    values = np.rint(weight / scales).clip(-_LARGEST, _LARGEST).astype(np.int8)
+    return values, scales.reshape(-1)
+
+
+def quantize_graph(model: ir.Model, *, embedding: str, keep: frozenset[str]) -> None:
+    """Quantise `model` in place.
+
+    Args:
+        model: a float32 graph.
+        embedding: name of the token embedding initializer [V, H].
+        keep: names of weights to leave in float32.
+    """
+    quantizer = _Quantizer(model.graph)
+    if embedding in model.graph.initializers:
+        quantizer.quantize_embedding(embedding)
+    for node in list(model.graph):
+        if node.op_type != "MatMul":
+            continue
+        weight = node.inputs[1]
+        if weight is not None and weight.const_value is not None and weight.name not in keep:
+            quantizer.quantize_matmul(node, weight)
+    model.graph.sort()
+
+
+class _Quantizer:
+    """Rewrites the MatMuls and the embedding of one graph."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._quantized: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+        self._one = self._constant("quantize.one", np.float32(1.0))
+        self._zero_point = self._constant("quantize.zero_point", np.uint8(_ZERO_POINT))
+        self._zero_points = self._constant("quantize.zero_points", np.full(1, _ZERO_POINT, dtype=np.uint8))
+        self._last_axis = self._constant("quantize.last_axis", np.full(1, -1, dtype=np.int64))
+        self._step = self._constant("quantize.step", np.float32(1.0 / _LARGEST))
+        self._floor = self._constant("quantize.floor", np.float32(1e-12))
+
+    def _constant(self, name: str, array: NDArray[np.generic] | np.generic) -> ir.Value:
+        tensor = ir.tensor(np.asarray(array), name=name)
+        value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self._graph.register_initializer(value)
+        return value
+
+    def _insert(self, tape: ir.tape.Tape, before: ir.Node) -> None:
+        self._graph.insert_before(before, tape.nodes)
+
+    def _rows(self, value: ir.Value, reader: ir.Node) -> tuple[ir.Value, ir.Value]:
+        """`value` [..., R, C] as uint8 with zero point 128, and its row scales [..., R, 1]; made once per value."""
+        if value not in self._quantized:
+            tape = ir.tape.Tape()
+            largest = tape.op("ReduceMax", [tape.op("Abs", [value]), self._last_axis], {"keepdims": 1})
+            scales = tape.op("Mul", [tape.op("Max", [largest, self._floor]), self._step])
+            flat = tape.op("Reshape", [scales, self._last_axis])
+            zero_points = tape.op("Expand", [self._zero_points, tape.op("Shape", [flat])])
+            values = tape.op("QuantizeLinear", [value, flat, zero_points], {"axis": -2})
+            self._insert(tape, reader)
+            self._quantized[value] = values, scales
+        return self._quantized[value]
+
+    def quantize_matmul(self, node: ir.Node, weight: ir.Value) -> None:
+        """Replace one MatMul by a constant weight [C, J]."""
+        assert weight.const_value is not None
+        assert weight.name is not None
+        values, scales = quantize_weight(weight.const_value.numpy(), axis=1)
+        stored = self._constant(f"{weight.name}.int8", values)
+        self._replace(node, stored, self._constant(f"{weight.name}.scale", scales))
+        self._drop(weight)
+
+    def _replace(self, node: ir.Node, weight: ir.Value, scales: ir.Value) -> None:
+        value = node.inputs[0]
+        assert value is not None
+        quantized, row_scales = self._rows(value, node)
+        tape = ir.tape.Tape()
+        inputs = [quantized, weight, self._one, scales, self._zero_point]
+        product = tape.op("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
+        product = tape.op("Mul", [product, row_scales])
+        self._insert(tape, node)
+        replace_all_uses_with(node.outputs[0], product)
+        self._graph.remove(node, safe=True)
+
+    def quantize_embedding(self, name: str) -> None:
+        """Replace the Gathers and, through its Transpose, the MatMuls that read the embedding [V, H]."""
+        embedding = self._graph.initializers[name]
+        assert embedding.const_value is not None
+        values, scales = quantize_weight(embedding.const_value.numpy(), axis=0)
+        stored = self._constant(f"{name}.int8", values)
+        by_token = self._constant(f"{name}.scale", scales)
+        for node, _ in list(embedding.uses()):
+            if node.op_type == "Gather":
+                self._replace_lookup(node, stored, by_token)
+            elif node.op_type == "Transpose":
+                self._replace_head(node, stored, by_token)
+        self._drop(embedding)
+
+    def _replace_lookup(self, node: ir.Node, stored: ir.Value, scales: ir.Value) -> None:
+        tape = ir.tape.Tape()
+        rows = tape.op("Cast", [tape.op("Gather", [stored, node.inputs[1]])], {"to": ir.DataType.FLOAT})
+        by_row = tape.op("Unsqueeze", [tape.op("Gather", [scales, node.inputs[1]]), self._last_axis])
+        found = tape.op("Mul", [rows, by_row])
+        self._insert(tape, node)
+        replace_all_uses_with(node.outputs[0], found)
+        self._graph.remove(node, safe=True)
+
+    def _replace_head(self, transpose: ir.Node, stored: ir.Value, scales: ir.Value) -> None:
+        transpose.replace_input_with(0, stored)
+        head = transpose.outputs[0]
+        head.type = ir.TensorType(ir.DataType.INT8)
+        for product, _ in list(head.uses()):
+            self._replace(product, head, scales)
+
+    def _drop(self, initializer: ir.Value) -> None:
+        if not initializer.uses():
+            assert initializer.name is not None
+            self._graph.initializers.pop(initializer.name)
