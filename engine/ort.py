@@ -1,7 +1,8 @@
 """ONNX Runtime behind the engine contract.
 
-One session holds the weights once. A scoring run asks for `label_logits` only and is told to execute nothing
-else (`only_execute_path_to_fetches`), so it pays neither for the vocabulary head nor for the KV of documents.
+One session holds the weights once. A scoring run leaves `vocab_rows` at its default, no rows, so it does not pay
+for the vocabulary head. (`RunOptions.only_execute_path_to_fetches` would skip it too, but ONNX Runtime 1.32
+ignores that option.)
 """
 
 from collections.abc import Sequence
@@ -57,8 +58,6 @@ class OrtEngine:
         self._past_names = [f"past_key_values.{i}.{kind}" for i in layers for kind in ("key", "value")]
         self._present_names = [f"present.{i}.{kind}" for i in layers for kind in ("key", "value")]
         self._check_contract(artifact)
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.only_execute_path_to_fetches = True
         empty = np.zeros((1, self._graph.num_kv_heads, NUM_NULL_SLOTS, self._graph.head_dim), dtype=self._kv_type)
         self._null_past = dict.fromkeys(self._past_names, empty)
 
@@ -122,7 +121,7 @@ class OrtEngine:
             "output_positions": row.last_positions,
             **past,
         }
-        values: list[NDArray[np.generic]] = self._session.run(outputs, feed, self._run_options)
+        values: list[NDArray[np.generic]] = self._session.run(outputs, feed)
         return values
 
     def close(self) -> None:

@@ -53,9 +53,10 @@ class GraphInfo(_Frozen):
         attention_bias               float [1, 1, S, P + S], 0 where token s may look, else `masked_bias`
         output_positions             int64 [N], which of the S tokens to read
         past_key_values.{l}.key      float [1, num_kv_heads, P, head_dim]   and `.value`, for each layer l
+        vocab_rows                   int64 [M], optional: which of the N to multiply by the vocabulary head; none
     Outputs:
         label_logits                 float32 [N, K]
-        vocab_logits                 float32 [N, vocab_size]
+        vocab_logits                 float32 [M, vocab_size]
         present.{l}.key              float [1, num_kv_heads, P + S, head_dim]   and `.value`
 
     P is at least 1 and past slot 0 is a null slot: zeros that the bias hides from everyone. (The fused attention

@@ -16,7 +16,6 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +29,10 @@ from relevance.scoring import expected_score, grade_distribution, most_likely_gr
 from relevance.spec import ScoringSpec
 from training.checkpoint import RunLog, load_resume, save_checkpoint, save_resume
 from training.config import SftConfig
-from training.data import Example, LabelledPair, SourcePool, encode_pairs, pad, read_pairs, token_batches
+from training.data import Example, LabelledPair, SourcePool, encode_pairs, read_pairs, token_batches
 from training.losses import first_token_cross_entropy
-from training.model import load_model, load_tokenizer, next_token_logits, resolve_model_path
+from training.model import load_model, load_tokenizer, resolve_model_path
+from training.scorer import CheckpointScorer
 
 
 def load_spec(name_or_path: str) -> ScoringSpec:
@@ -69,38 +69,8 @@ def learning_rate_factor(step: int, warmup_steps: int, num_steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-class Scorer:
-    """Label logits of encoded examples under the model in training."""
-
-    def __init__(
-        self, model: PreTrainedModel, spec: ScoringSpec, label_token_ids: Sequence[int], bfloat16: bool
-    ) -> None:
-        self.model, self._spec, self._bfloat16 = model, spec, bfloat16
-        self.label_token_ids = torch.tensor(label_token_ids)
-
-    def vocabulary_logits(self, batch: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Next-token logits [B, V] (float32) and targets [B, K]."""
-        padded = pad(batch)
-        input_ids, segment_ids = torch.from_numpy(padded.input_ids), torch.from_numpy(padded.segment_ids)
-        last = torch.from_numpy(padded.last)
-        with torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else nullcontext():
-            logits = next_token_logits(self.model, input_ids, segment_ids, last, self._spec.attention)
-        return logits.float(), torch.from_numpy(padded.target)
-
-    @torch.inference_mode()
-    def label_logits(self, examples: Sequence[Example], batch_tokens: int = 8192) -> np.ndarray:
-        """Label logits [N, K] in the order of `examples`."""
-        self.model.eval()
-        rows = {id(e): i for i, e in enumerate(examples)}
-        out = np.zeros((len(examples), len(self.label_token_ids)), dtype=np.float32)
-        for batch in token_batches(examples, batch_tokens, random.Random(0)):
-            logits, _ = self.vocabulary_logits(batch)
-            out[[rows[id(e)] for e in batch]] = logits[:, self.label_token_ids].numpy()
-        return out
-
-
 def evaluate_file(
-    scorer: Scorer, pairs: Sequence[LabelledPair], examples: Sequence[Example], gains: np.ndarray
+    scorer: CheckpointScorer, pairs: Sequence[LabelledPair], examples: Sequence[Example], gains: np.ndarray
 ) -> dict[str, float]:
     """Validation figures of one file, at the temperature that suits it best."""
     logits = scorer.label_logits(examples)
@@ -136,7 +106,9 @@ class SftRun:
             self.validation[name] = (pairs, encode_pairs(pairs, encoder))
         self.model = load_model(base, config.dropout)
         self.optimizer = build_optimizer(self.model, config)
-        self.scorer = Scorer(self.model, self.spec, label_token_ids, config.precision == "bfloat16")
+        self.scorer = CheckpointScorer(
+            self.model, self.spec.attention, label_token_ids, bfloat16=config.precision == "bfloat16"
+        )
         self.passes = [self._batches(i) for i in range(config.num_passes)]
         self.num_steps = sum(len(p) for p in self.passes)
 
@@ -211,7 +183,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, required=True)
     args = parser.parse_args(argv)
     run = SftRun(SftConfig.from_toml(args.config), args.data_dir, args.run)
-    assert isinstance(run.model, PreTrainedModel)
     run.train()
     print(json.dumps({"run": str(args.run), "steps": run.num_steps}))
 
