@@ -5,9 +5,8 @@ from pathlib import Path
 import onnx_ir as ir
 from transformers import BertLMHeadModel
 
-from model_export import bert_graph
+from model_export import bert_graph, qwen_graph
 from model_export.checkpoint import Checkpoint
-from model_export.errors import ExportError
 from model_export.quantize import quantize_graph
 from relevance.artifact import GraphInfo, Precision
 
@@ -18,13 +17,18 @@ def graph_info(checkpoint: Checkpoint, precision: Precision) -> GraphInfo:
     """What the manifest says of the graph."""
     if isinstance(checkpoint.model, BertLMHeadModel):
         return bert_graph.bert_graph_info(checkpoint.model, DTYPES[precision])
-    raise ExportError(f"no graph for {checkpoint.architecture}")
+    return qwen_graph.qwen_graph_info(checkpoint.model, DTYPES[precision])
 
 
 def build_graph(checkpoint: Checkpoint, precision: Precision, work: Path) -> ir.Model:
-    """The graph, in memory or with its weights in files under `work`."""
-    assert isinstance(checkpoint.model, BertLMHeadModel)
-    model = bert_graph.build_bert_graph(checkpoint.model, checkpoint.label_token_ids, DTYPES[precision])
+    """The graph; large weights may stay in files under `work` until it is saved."""
+    labels, dtype = checkpoint.label_token_ids, DTYPES[precision]
+    if isinstance(checkpoint.model, BertLMHeadModel):
+        model = bert_graph.build_bert_graph(checkpoint.model, labels, dtype)
+        embedding, label_head = bert_graph.EMBEDDING, bert_graph.LABEL_HEAD
+    else:
+        model = qwen_graph.build_qwen_graph(checkpoint.model, checkpoint.folder, labels, dtype, work)
+        embedding, label_head = qwen_graph.EMBEDDING, qwen_graph.LABEL_HEAD
     if precision == "int8":
-        quantize_graph(model, embedding=bert_graph.EMBEDDING, keep=frozenset({bert_graph.LABEL_HEAD}))
+        quantize_graph(model, embedding=embedding, keep=frozenset({label_head}))
     return model

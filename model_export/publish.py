@@ -145,6 +145,8 @@ class _Stage:
         model = build_graph(self._checkpoint, precision, self._work)
         num_bytes = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
         external = f"{GRAPH_FILE}.data" if num_bytes > INLINE_BYTES else None
+        if external is None:
+            model = ir.external_data.load_to_model(model)
         ir.save(model, folder / GRAPH_FILE, external_data=external)
         (folder / TOKENIZER_FILE).write_text(self._checkpoint.tokenizer.to_json(), encoding="utf-8")
         return folder

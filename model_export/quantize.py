@@ -112,8 +112,15 @@ class _Quantizer:
         product = tape.op("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
         product = tape.op("Mul", [product, row_scales])
         self._insert(tape, node)
-        replace_all_uses_with(node.outputs[0], product)
+        self._substitute(node, product)
+
+    def _substitute(self, node: ir.Node, value: ir.Value) -> None:
+        """Let `value` take the place, type and name of the node's output."""
+        old = node.outputs[0]
+        name, value.type, value.shape = old.name, old.type, old.shape
+        replace_all_uses_with(old, value, replace_graph_outputs=True)
         self._graph.remove(node, safe=True)
+        value.name = name
 
     def quantize_embedding(self, name: str) -> None:
         """Replace the Gathers and, through its Transpose, the MatMuls that read the embedding [V, H]."""
@@ -135,8 +142,7 @@ class _Quantizer:
         by_row = tape.op("Unsqueeze", [tape.op("Gather", [scales, node.inputs[1]]), self._last_axis])
         found = tape.op("Mul", [rows, by_row])
         self._insert(tape, node)
-        replace_all_uses_with(node.outputs[0], found)
-        self._graph.remove(node, safe=True)
+        self._substitute(node, found)
 
     def _replace_head(self, transpose: ir.Node, stored: ir.Value, scales: ir.Value) -> None:
         transpose.replace_input_with(0, stored)
