@@ -122,7 +122,6 @@ class Batcher:
         on_end: Callable[[BaseException], None],
     ) -> None:
         """The life of the engine thread."""
-        end: ServiceError = NotReadyError("the service is shutting down")
         engine: Engine | None = None
         try:
             engine = build_engine()
@@ -131,11 +130,11 @@ class Batcher:
             self._on_loop(on_ready)
             while (batch := self._take()) is not None:
                 self._compute(engine, batch)
+            self._refuse_all(NotReadyError("the service is shutting down"))
         except BaseException as error:  # whatever it is, nobody may be left waiting
-            end = EngineDeadError("the engine has ended; the service must be restarted")
+            self._refuse_all(EngineDeadError("the engine has ended; the service must be restarted"))
             self._on_loop(on_end, error)
         finally:
-            self._refuse_all(end)
             if engine is not None:
                 engine.close()
 
