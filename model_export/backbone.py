@@ -25,10 +25,10 @@ def build_graph(checkpoint: Checkpoint, precision: Precision, work: Path) -> ir.
     labels, dtype = checkpoint.label_token_ids, DTYPES[precision]
     if isinstance(checkpoint.model, BertLMHeadModel):
         model = bert_graph.build_bert_graph(checkpoint.model, labels, dtype)
-        embedding, label_head = bert_graph.EMBEDDING, bert_graph.LABEL_HEAD
+        embedding, keep = bert_graph.EMBEDDING, bert_graph.KEEP
     else:
         model = qwen_graph.build_qwen_graph(checkpoint.model, checkpoint.folder, labels, dtype, work)
-        embedding, label_head = qwen_graph.EMBEDDING, qwen_graph.LABEL_HEAD
+        embedding, keep = qwen_graph.EMBEDDING, frozenset({qwen_graph.LABEL_HEAD})
     if precision == "int8":
-        quantize_graph(model, embedding=embedding, keep=frozenset({label_head}))
+        quantize_graph(model, embedding=embedding, keep=keep)
     return model

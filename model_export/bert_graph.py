@@ -24,6 +24,10 @@ from relevance.artifact import GraphInfo
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
 LABEL_HEAD = "label_head.weight"
 
+# Left in float32 by quantisation. The head's transform runs on N rows only, so it costs nothing, and it starts
+# training as the identity: one large entry a column, beside which int8 rounds what was learned to zero.
+KEEP = frozenset({LABEL_HEAD, "cls.predictions.transform.dense.weight"})
+
 # exp(-60) = 9e-27 is nothing beside 1, and still a normal float32. A larger bias gives masked slots denormal
 # probabilities, and arithmetic on those makes a 256-token pack 1.5 times as slow.
 MASKED_BIAS = -60.0
