@@ -14,7 +14,14 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertLMHeadModel, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertLMHeadModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from model_export.errors import ExportError
 from relevance.errors import RelevanceError
@@ -68,7 +75,7 @@ def load_checkpoint(source: str, spec: str | None = None) -> Checkpoint:
     try:
         tokenizer = _load_tokenizer(folder)
         chosen = _choose_spec(spec, folder, architecture)
-        label_token_ids = _check_spec(chosen, tokenizer, config.vocab_size, config.max_position_embeddings)
+        label_token_ids = _check_spec(chosen, tokenizer, config)
     except RelevanceError as error:
         raise ExportError(f"{source}: {error}") from error
     model = _load_model(folder, architecture)
@@ -111,14 +118,17 @@ def _choose_spec(spec: str | None, folder: Path, architecture: str) -> ScoringSp
     return ScoringSpec.from_file(own) if own.is_file() else ScoringSpec.preset(PRESETS[architecture])
 
 
-def _check_spec(spec: ScoringSpec, tokenizer: JsonTokenizer, vocab_size: int, max_positions: int) -> tuple[int, ...]:
+def _check_spec(spec: ScoringSpec, tokenizer: JsonTokenizer, config: PretrainedConfig) -> tuple[int, ...]:
     """The label token ids of `spec`."""
     label_token_ids = spec.scale.resolve_label_token_ids(tokenizer)
     spec.encoder(tokenizer)  # refuses limits that leave no room for a document
+    vocab_size, max_positions = config.vocab_size, config.max_position_embeddings
     if tokenizer.vocab_size > vocab_size:
         raise ExportError(f"the tokenizer has {tokenizer.vocab_size} tokens, the model embeds {vocab_size}")
     if spec.limits.max_tokens > max_positions:
         raise ExportError(f"limits.max_tokens {spec.limits.max_tokens} is beyond the model's {max_positions} positions")
+    if spec.attention != "causal" and config.model_type != "bert":
+        raise ExportError(f"attention {spec.attention!r}: the {config.model_type} graph's attention is causal only")
     return label_token_ids
 
 

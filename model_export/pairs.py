@@ -69,7 +69,8 @@ def read_pairs(path: Path) -> Iterator[Pair]:
 
 def sample_pairs(paths: Sequence[Path], num_pairs: int, seed: int) -> list[Pair]:
     """The built-in pairs and, up to `num_pairs` in all, a seeded sample of the files' pairs."""
-    chosen = builtin_pairs()[:num_pairs]
+    chosen, generator = builtin_pairs(), random.Random(seed)
+    if num_pairs < len(chosen):
+        return generator.sample(chosen, num_pairs)
     found = [pair for path in paths for pair in read_pairs(path)]
-    extra = min(num_pairs - len(chosen), len(found))
-    return chosen + random.Random(seed).sample(found, extra)
+    return chosen + generator.sample(found, min(num_pairs - len(chosen), len(found)))

@@ -75,7 +75,13 @@ def _label_logits(checkpoint: Checkpoint, prefix: tuple[int, ...], document: tup
 
 
 def compare(compared: str, reference: FloatArray, other: FloatArray) -> Agreement:
-    """How `other` [N, K] agrees with `reference` [N, K]."""
+    """How `other` [N, K] agrees with `reference` [N, K].
+
+    Raises:
+        GateError: a probability that is not a number.
+    """
+    if not (np.isfinite(reference).all() and np.isfinite(other).all()):
+        raise GateError(f"parity gate, {compared}: probabilities that are not finite")
     differences = np.abs(reference - other)
     return Agreement(
         compared=compared,
@@ -83,7 +89,7 @@ def compare(compared: str, reference: FloatArray, other: FloatArray) -> Agreemen
         max_difference=float(differences.max()),
         mean_difference=float(differences.mean()),
         grade_flips=float(np.mean(most_likely_grade(reference) != most_likely_grade(other))),
-        kendall_tau=kendall_tau(expected_score(reference), expected_score(other)),
+        kendall_tau=min(1.0, kendall_tau(expected_score(reference), expected_score(other))),  # rounding
     )
 
 
@@ -98,7 +104,7 @@ def check(agreement: Agreement, flips: float, thresholds: Thresholds) -> None:
     """Let an agreement pass, or say which figure is past its threshold.
 
     Raises:
-        GateError: at least one is; a figure that is not a number never passes.
+        GateError: at least one is.
     """
     found = {
         "max_difference": agreement.max_difference,

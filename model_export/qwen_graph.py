@@ -25,6 +25,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.convenience import replace_all_uses_with
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxruntime_genai.models import builder  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 
 from model_export.contract import FLOATS, ContractInputs, make_inputs, set_outputs
@@ -70,8 +71,9 @@ def build_qwen_graph(
     if len(attentions) != info.num_layers:
         raise ExportError(f"the builder made {len(attentions)} {_ATTENTION} nodes for {info.num_layers} layers")
     inputs = make_inputs(info)
-    _Rewrite(graph, inputs).attend(attentions)
-    hidden = _Rewrite(graph, inputs).read_positions(attentions[-1])
+    rewrite = _Rewrite(graph, inputs)
+    rewrite.attend(attentions)
+    hidden = rewrite.read_positions(attentions[-1])
     logits = _Heads(graph, model, dtype).append(hidden, inputs.vocab_rows, label_token_ids)
     set_outputs(graph, info, logits, [(node.outputs[1], node.outputs[2]) for node in attentions])
     graph.inputs.clear()
@@ -83,8 +85,6 @@ def build_qwen_graph(
 
 
 def _run_builder(folder: Path, dtype: str, out: Path) -> ir.Model:
-    from onnxruntime_genai.models import builder  # imports take seconds
-
     if (out / "model.onnx").is_file():  # the int8 graph starts from the float32 one
         return ir.load(out / "model.onnx")
     precision, provider = ("fp32", "cpu") if dtype == "float32" else ("fp16", "cuda")
@@ -136,7 +136,21 @@ class _Rewrite:
             self._graph.insert_before(readers[0], tape.nodes)
             for reader in readers:
                 reader.replace_input_with(list(reader.inputs).index(value), cut)
-        return norms[-1].outputs[0]
+        return self._split_norms(norms)
+
+    def _split_norms(self, norms: list[ir.Node]) -> ir.Value:
+        """Sum, then norm; the last norm's output."""
+        for node in norms:
+            summed, norm = node.inputs[:2], node.inputs[2]
+            tape = ir.tape.Tape()
+            total = tape.op("Add", summed)
+            normed = tape.op("SimplifiedLayerNormalization", [total, norm], dict(node.attributes))
+            self._graph.insert_before(node, tape.nodes)
+            replace_all_uses_with(node.outputs[0], normed, replace_graph_outputs=True)
+            if len(node.outputs) > 3:
+                replace_all_uses_with(node.outputs[3], total)
+            self._graph.remove(node, safe=True)
+        return normed
 
 
 class _Heads:
