@@ -98,10 +98,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         batcher.start(build_engine, on_ready, end)
-        yield
-        readiness.enter("stopping", "the service is shutting down")
-        await batcher.close()
-        executor.shutdown()
+        try:
+            yield
+        finally:
+            readiness.enter("stopping", "the service is shutting down")
+            await batcher.close()
+            executor.shutdown()
 
     endpoints = Endpoints(
         scorer=scorer,

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect
 
-from service.errors import BodyTooLargeError, NotReadyError, ServiceError, concrete_errors
+from service.errors import BodyTooLargeError, EngineDeadError, NotReadyError, ServiceError, concrete_errors
 from service.metrics import CONTENT_TYPE, Metrics
 from service.readiness import Readiness
 from service.schemas import REQUEST_MODELS, ErrorAnswer, ScoreAnswer, parse_score_request, score_answer
@@ -94,7 +94,7 @@ def _score_router(endpoints: Endpoints) -> APIRouter:
 async def _score(endpoints: Endpoints, request: Request) -> Response:
     started_at = endpoints.clock()
     if not endpoints.readiness.is_ready:
-        raise _not_ready(endpoints.readiness)
+        raise _refusal(endpoints.readiness)
     body = await read_body(request, endpoints.limits.max_body_bytes)
     pairs = parse_score_request(body, endpoints.limits.max_documents)
     scored = await unless_client_goes(request, endpoints.scorer.score(pairs))
@@ -112,8 +112,11 @@ async def _score(endpoints: Endpoints, request: Request) -> Response:
     return response
 
 
-def _not_ready(readiness: Readiness) -> ServiceError:
-    return NotReadyError(f"the service is not ready: {readiness.status.stage} ({readiness.status.detail})")
+def _refusal(readiness: Readiness) -> ServiceError:
+    status = readiness.status
+    if status.stage == "failed":
+        return EngineDeadError("the engine has ended; the service must be restarted")
+    return NotReadyError(f"the service is not ready: {status.stage} ({status.detail})")
 
 
 def _stage_seconds(stages: StageTimes, now: float) -> dict[str, float]:

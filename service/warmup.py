@@ -36,5 +36,7 @@ def _run_pack(engine: Engine, artifact: Artifact, num_tokens: int) -> None:
     encoder = artifact.manifest.spec.encoder(artifact.tokenizer)
     prefix = encoder.encode_prefix(golden.query, golden.instruction)
     (document,) = encoder.encode_documents(prefix, [golden.document])
+    copies = max(1, num_tokens // len(document.ids))
+    documents = encoder.encode_documents(prefix, [golden.document] * copies)  # warms the tokenizer's threads too
     (kv,) = engine.prefill_prefixes([prefix.ids])
-    engine.score_documents([DocumentWork(kv, document.ids)] * max(1, num_tokens // len(document.ids)))
+    engine.score_documents([DocumentWork(kv, document.ids) for document in documents])
