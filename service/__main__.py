@@ -1,11 +1,14 @@
 """Runs the service: `python -m service --artifact DIR --port N` (`--help` lists every setting).
 
-Exit status: 0 after a clean stop, 2 for a setting or an artifact that cannot be used, 3 when the engine could
-not be started or died. What concerns the whole process (signals, logging, garbage collection) is set here only.
+Exit status: 0 after SIGTERM or SIGINT, 2 for a setting or an artifact that cannot be used, 3 when it cannot
+listen, 4 when the engine could not be started or died. What concerns the whole process (signals, logging, garbage
+collection) is set here only.
 """
 
+import contextlib
 import gc
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +20,7 @@ from service.app import create_app
 from service.settings import InvalidSettingsError, Settings, load_settings
 
 EXIT_UNUSABLE = 2
-EXIT_ENGINE = 3
+EXIT_ENGINE = 4
 
 logger = logging.getLogger("service")
 
@@ -53,7 +56,10 @@ def _serve(settings: Settings) -> int:
             timeout_graceful_shutdown=settings.shutdown_timeout_s,
         )
     )
-    server.run()
+    # uvicorn stops gracefully at the first signal, then raises it again for whoever started it: that is here.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
     if fatal:
         print(f"stopped: {type(fatal[0]).__name__}: {fatal[0]}", file=sys.stderr)
         return EXIT_ENGINE

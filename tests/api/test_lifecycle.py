@@ -1,7 +1,6 @@
 """Start, readiness, faults of the engine thread, clients that go away, metrics."""
 
 import asyncio
-import re
 import threading
 from typing import Any
 
@@ -11,9 +10,8 @@ from starlette.types import Message
 
 from relevance.artifact import Artifact
 from relevance.errors import ArtifactError
-from service.metrics import STAGES
 from tests.api.conftest import Serve, Service
-from tests.fakes import GRADE_NAMES, FakeEngine, fake_artifact
+from tests.fakes import FakeEngine, fake_artifact
 from tests.service.test_batcher import ThreadDeath
 
 GOOD = {"query": "q", "documents": ["d"]}
@@ -175,38 +173,6 @@ async def test_a_cancelled_handler_cancels_its_work(service: Service) -> None:
             await asyncio.sleep(0)
     assert (await first).status_code == 200
     assert await service.metric('relevance_requests_total{outcome="cancelled"}') == 1
-
-
-async def test_every_series_is_there_at_zero_before_the_first_request(service: Service) -> None:
-    lines = (await service.client.get("/metrics")).text.splitlines()
-    values = dict(line.rsplit(" ", 1) for line in lines if re.match(r"relevance_(?!\w*_created)", line))
-    for stage in STAGES:
-        assert values[f'relevance_stage_seconds_bucket{{le="0.0001",stage="{stage}"}}'] == "0.0"
-        assert values[f'relevance_stage_seconds_count{{stage="{stage}"}}'] == "0.0"
-    for grade in GRADE_NAMES:
-        assert values[f'relevance_grades_total{{grade="{grade}"}}'] == "0.0"
-    for source in ("hit", "shared", "miss"):
-        assert values[f'relevance_prefix_lookups_total{{source="{source}"}}'] == "0.0"
-    nonzero = {series for series, value in values.items() if float(value) != 0.0}
-    assert {series.partition("{")[0] for series in nonzero} == {"relevance_artifact_info", "relevance_ready"}
-    before = set(values)
-    await service.score(GOOD)
-    await service.score({"query": ""})
-    after = (await service.client.get("/metrics")).text.splitlines()
-    assert {line.rsplit(" ", 1)[0] for line in after if re.match(r"relevance_(?!\w*_created)", line)} == before
-
-
-async def test_counters_follow_the_traffic(service: Service) -> None:
-    answer = (await service.score({"query": "q", "documents": ["a", "b", "c"]})).json()
-    grades = [result["grade_name"] for result in answer["results"]]
-    for name in GRADE_NAMES:
-        assert await service.metric(f'relevance_grades_total{{grade="{name}"}}') == grades.count(name)
-    await service.score({"query": "q", "documents": ["a"]})
-    assert await service.metric('relevance_prefix_lookups_total{source="hit"}') == 1
-    assert await service.metric('relevance_prefix_lookups_total{source="miss"}') == 1
-    assert await service.metric("relevance_pack_documents_sum") == 4
-    assert await service.metric("relevance_pack_tokens_sum") == 4 * 3
-    assert await service.metric("relevance_prefix_batch_tokens_sum") == 2
 
 
 async def test_openapi_describes_bodies_and_answers(service: Service) -> None:
