@@ -74,7 +74,7 @@ def override_thresholds(settings: Sequence[str]) -> dict[str, Thresholds]:
 def main(arguments: Sequence[str]) -> int:
     """Export; 0 if an artifact was published."""
     options = parse(arguments)
-    logging.basicConfig(format="%(message)s")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)  # a library sets INFO on import
     logging.getLogger("model_export").setLevel(logging.INFO)
     try:
         manifest = export(options)

@@ -220,5 +220,5 @@ class _Stage:
         return draft.model_copy(update={"files": files, "parity": parity, "golden_pairs": golden})
 
     def _describe_pairs(self, num_pairs: int) -> str:
-        files = ", ".join(path.name for path in self._options.pair_files)
+        files = ", ".join("/".join(path.parts[-2:]) for path in self._options.pair_files)
         return f"{num_pairs} pairs: built-in{f' and, seed {self._options.seed}, of {files}' if files else ''}"

@@ -67,7 +67,7 @@ def test_other_pairs_take_part_but_are_not_published(bert_folder: Path, tmp_path
     assert main([*arguments, "--pairs", str(pairs)]) == 0
     manifest = load_artifact(tmp_path / "out").manifest
     assert manifest.parity.agreements[0].num_pairs == 80
-    assert manifest.parity.pairs == "80 pairs: built-in and, seed 0, of private.jsonl"
+    assert manifest.parity.pairs == f"80 pairs: built-in and, seed 0, of {tmp_path.name}/private.jsonl"
     assert "secret" not in {pair.query for pair in manifest.golden_pairs}
     assert manifest.provenance.command.endswith(f"--pairs {tmp_path.name}/private.jsonl")
 
