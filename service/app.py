@@ -23,7 +23,6 @@ from relevance.artifact import Artifact, load_artifact
 from service.batcher import Batcher
 from service.errors import (
     InternalError,
-    InvalidJsonError,
     MethodNotAllowedError,
     NotFoundError,
     ServiceError,
@@ -148,6 +147,10 @@ def _watch(metrics: Metrics, scheduler: Scheduler, prefix_cache: PrefixCache, re
 
 def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
     """One mapping from errors to HTTP."""
+    routing: dict[int, type[ServiceError]] = {
+        NotFoundError.status: NotFoundError,
+        MethodNotAllowedError.status: MethodNotAllowedError,
+    }
 
     def respond(error: ServiceError, headers: dict[str, str] | None = None) -> Response:
         metrics.count_request(error.code)
@@ -160,16 +163,10 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
         return respond(error if isinstance(error, ServiceError) else InternalError("an internal error"))
 
     async def on_http_error(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-        method, path = request.method, request.url.path
-        if status == NotFoundError.status:
-            return respond(NotFoundError(f"there is no {path[:100]}"), headers)
-        if status == MethodNotAllowedError.status:
-            return respond(MethodNotAllowedError(f"{path[:100]} does not take {method}"), headers)
-        if status < InternalError.status:
-            return respond(InvalidJsonError("the request cannot be read"), headers)
-        return respond(InternalError("an internal error"), headers)
+        if not isinstance(error, HTTPException) or error.status_code not in routing:
+            return respond(InternalError("an internal error"))
+        place = f"{request.method} {request.url.path[:100]}"
+        return respond(routing[error.status_code](f"there is no {place}"), dict(error.headers or {}))
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)

@@ -24,12 +24,12 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.base import Engine, PrefixKV
+from engine.base import Engine
 from engine.prefix_cache import PrefixCache
 from service.errors import EngineDeadError, EngineFailedError, NotReadyError, ServiceError
 from service.metrics import Metrics
 from service.scheduler import Scheduler
-from service.work import Batch, DocumentBatch, PrefixBatch, ScoreWork, TokenIds
+from service.work import Batch, DocumentBatch, PrefixBatch, ScoreWork
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Batcher:
         with self._changed:
             if self._refusal is not None:
                 raise _fresh(self._refusal)
-            self._scheduler.admit(work, self._look_up_prefixes(work))
+            self._admit(work)
             self._futures[work] = future
             self._changed.notify()
         try:
@@ -98,22 +98,17 @@ class Batcher:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
-    def _look_up_prefixes(self, work: ScoreWork) -> dict[TokenIds, PrefixKV]:
-        held: dict[TokenIds, PrefixKV] = {}
-        numbers = dict.fromkeys(("hit", "shared", "miss"), 0)
-        for ids in dict.fromkeys(prompt.prefix_ids for prompt in work.prompts):
-            if self._scheduler.is_awaited(ids):
-                numbers["shared"] += 1
-                work.num_cached_tokens += len(ids)
-            elif (kv := self._prefix_cache.get(ids)) is not None:
-                numbers["hit"] += 1
-                work.num_cached_tokens += len(ids)
-                held[ids] = kv
-            else:
-                numbers["miss"] += 1
-        for source, number in numbers.items():
-            self._metrics.count_prefixes(source, number)
-        return held
+    def _admit(self, work: ScoreWork) -> None:
+        """Admit `work` with the KV of those of its prefixes that are kept. The caller holds the lock."""
+        prefixes = dict.fromkeys(prompt.prefix_ids for prompt in work.prompts)
+        shared = [ids for ids in prefixes if self._scheduler.is_awaited(ids)]
+        kept = {ids: self._prefix_cache.get(ids) for ids in prefixes if not self._scheduler.is_awaited(ids)}
+        hits = {ids: kv for ids, kv in kept.items() if kv is not None}
+        self._scheduler.admit(work, hits)
+        work.num_cached_tokens = sum(map(len, shared)) + sum(map(len, hits))
+        self._metrics.count_prefixes("shared", len(shared))
+        self._metrics.count_prefixes("hit", len(hits))
+        self._metrics.count_prefixes("miss", len(kept) - len(hits))
 
     def _run(
         self,

@@ -80,6 +80,7 @@ async def test_requests_that_arrive_while_the_engine_is_busy_leave_together() ->
         await asyncio.gather(first, rest)
         assert r.engine.prefills == [[(1,)], [(2,)]]
         assert [len(pack) for pack in r.engine.packs] in ([1, 3], [2, 2])
+        assert [one.num_cached_tokens for one in others] == [1, 0, 1], "on its way for another request, or not"
         for one in others:
             np.testing.assert_array_equal(one.label_logits, expected(one))
 
@@ -196,6 +197,7 @@ async def test_too_much_is_refused_and_what_waits_is_unharmed() -> None:
             with pytest.raises(OverloadedError):
                 await r.batcher.submit(work(1, 2, 3))
         await asyncio.gather(first, second)
+        assert b'relevance_prefix_lookups_total{source="shared"} 1.0' in r.metrics.render(), "the admitted one"
 
 
 async def test_when_the_thread_dies_everybody_is_told_and_nobody_is_taken_in() -> None:
