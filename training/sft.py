@@ -11,6 +11,7 @@ the same command goes on from the last checkpoint, and sees the data in the same
 """
 
 import argparse
+import itertools
 import json
 import math
 import random
@@ -117,13 +118,14 @@ class SftRun:
         rng = random.Random(f"{self.config.seed}/batches/{pass_index}")
         return list(token_batches(examples, self.config.batch_tokens, rng))
 
-    def train(self) -> None:
-        """Train from wherever the run folder stands to the end."""
+    def train(self, max_steps: int | None = None) -> int:
+        """Train from wherever the run folder stands to the end, or for `max_steps` more; the step reached."""
         config_json = self.config.model_dump_json()
         first = load_resume(self.run_dir, self.model, self.optimizer, config_json)
         self.log.write(event="start", step=first, num_steps=self.num_steps, config=json.loads(config_json))
+        end = self.num_steps if max_steps is None else min(self.num_steps, first + max_steps)
         progress = tqdm(total=self.num_steps, initial=first, unit="step", mininterval=5)
-        for step, batch in self._from(first):
+        for step, batch in self._between(first, end):
             started = time.perf_counter()
             loss, accuracy = self._step(step, batch)
             progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.2f}", refresh=False)
@@ -138,20 +140,17 @@ class SftRun:
                 seconds=time.perf_counter() - started,
             )
             done = step + 1
-            if done % self.config.evaluate_every == 0 or done == self.num_steps:
+            if done % self.config.evaluate_every == 0 or done == end:
                 self._evaluate(done)
-            if done % self.config.checkpoint_every == 0 or done == self.num_steps:
+            if done % self.config.checkpoint_every == 0 or done == end:
                 save_resume(self.run_dir, self.model, self.optimizer, done, config_json)
                 save_checkpoint(self.run_dir / "checkpoint", self.model, self.tokenizer_json, self.spec)
         progress.close()
+        return end
 
-    def _from(self, first: int) -> Iterator[tuple[int, list[Example]]]:
-        step = 0
-        for batches in self.passes:
-            for batch in batches:
-                if step >= first:
-                    yield step, batch
-                step += 1
+    def _between(self, first: int, end: int) -> Iterator[tuple[int, list[Example]]]:
+        every = (batch for batches in self.passes for batch in batches)
+        yield from itertools.islice(enumerate(every), first, end)
 
     def _step(self, step: int, batch: Sequence[Example]) -> tuple[float, float]:
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout, whatever step a run resumed at
@@ -181,10 +180,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--max-steps", type=int, help="stop after so many more steps; the same command goes on")
     args = parser.parse_args(argv)
     run = SftRun(SftConfig.from_toml(args.config), args.data_dir, args.run)
-    run.train()
-    print(json.dumps({"run": str(args.run), "steps": run.num_steps}))
+    reached = run.train(args.max_steps)
+    print(json.dumps({"step": reached, "num_steps": run.num_steps}))
 
 
 if __name__ == "__main__":

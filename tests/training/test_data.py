@@ -1,0 +1,134 @@
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relevance.prompt import PromptEncoder, PromptLimits, PromptTemplate
+from tests.tokenizers import CharacterTokenizer
+from training.config import ConfigError, SftConfig, Source
+from training.data import DataError, Example, LabelledPair, SourcePool, encode_pairs, pad, read_pairs, token_batches
+
+ENCODER = PromptEncoder(
+    PromptTemplate(
+        name="t",
+        prefix="<s>",
+        instruction="{instruction}|",
+        query="{query}|",
+        document="<doc>{document}",
+        suffix="<ans>",
+    ),
+    CharacterTokenizer(),
+    PromptLimits(max_tokens=120, max_query_tokens=20, max_instruction_tokens=20),
+)
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_reads_grades_and_soft_labels(data_dir: Path) -> None:
+    hard = read_pairs(data_dir / "train.jsonl.gz", 4)
+    assert len(hard) == 200
+    assert {pair.target for pair in hard} == {(1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)}
+    soft = read_pairs(data_dir / "soft.jsonl", 4)
+    assert soft[0].target == (0.7, 0.2, 0.1, 0.0)
+    assert soft[0].grade == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"query": "a", "document": "b"}', "grade must be an integer 0 to 3, got None"),
+        ('{"query": "a", "document": "b", "grade": 4}', "grade must be an integer 0 to 3, got 4"),
+        ('{"query": "a", "document": "b", "grade": "3"}', "grade must be"),
+        ('{"query": "a", "document": "b", "grade": true}', "grade must be"),
+        ('{"query": 1, "document": "b", "grade": 1}', "query must be text, got 1"),
+        ('{"query": "a", "grade": 1}', "document must be text, got None"),
+        ('{"query": "a", "document": "b", "distribution": [0.5, 0.5]}', "a list of 4 probabilities"),
+        ('{"query": "a", "document": "b", "distribution": [0.9, 0.9, 0, 0]}', "sum to 1"),
+        ("not json", "Expecting value"),
+        ("[]", "list"),
+    ],
+)
+def test_a_bad_row_is_named_by_line_and_field(tmp_path: Path, line: str, reason: str) -> None:
+    path = write(tmp_path / "x.jsonl", '{"query": "a", "document": "b", "grade": 1}', line)
+    with pytest.raises(DataError, match=rf"x\.jsonl, line 2: .*{reason}"):
+        read_pairs(path, 4)
+
+
+def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.jsonl: no such file"):
+        read_pairs(tmp_path / "nowhere.jsonl", 4)
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(DataError, match="no rows"):
+        read_pairs(tmp_path / "empty.jsonl", 4)
+
+
+def test_examples_are_the_rendered_prompts_in_order() -> None:
+    pairs = [LabelledPair(q, d, (1.0, 0.0)) for q, d in (("a", "x"), ("bb", "y"), ("a", "z"))]
+    examples = encode_pairs(pairs, ENCODER, "i")
+    decode = CharacterTokenizer().decode
+    assert [decode(e.ids) for e in examples] == ["<s>i|a|<doc>x<ans>", "<s>i|bb|<doc>y<ans>", "<s>i|a|<doc>z<ans>"]
+    assert [decode(e.ids[: e.prefix_length]) for e in examples] == ["<s>i|a|", "<s>i|bb|", "<s>i|a|"]
+
+
+@pytest.mark.parametrize("repeat", [0.3, 1.0, 2.5])
+def test_draws_cover_a_source_evenly_over_passes(data_dir: Path, repeat: float) -> None:
+    pool = SourcePool(Source(path="soft.jsonl", repeat=repeat), data_dir, ENCODER, 4)
+    size = 6
+    drawn = [example for i in range(20) for example in pool.draw(i, seed=1)]
+    assert len(drawn) == 20 * round(size * repeat)
+    counts = Counter(example.ids for example in drawn)
+    assert len(counts) == size
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_a_draw_depends_on_pass_and_seed_alone(data_dir: Path) -> None:
+    source = Source(path="train.jsonl.gz", repeat=0.5, instruction="shop", instruction_rate=0.5)
+    first, second = (SourcePool(source, data_dir, ENCODER, 4) for _ in range(2))
+    assert first.draw(1, seed=1) == second.draw(1, seed=1)
+    assert first.draw(1, seed=1) != first.draw(2, seed=1)
+    assert first.draw(1, seed=1) != first.draw(1, seed=2)
+    instructed = sum("shop|" in CharacterTokenizer().decode(e.ids) for e in first.draw(0, seed=1))
+    assert 30 < instructed < 70
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=50), st.integers(10, 120))
+def test_batches_hold_every_example_once_within_budget(lengths: list[int], budget: int) -> None:
+    examples = [Example((index,) * length, 1, (1.0, 0.0)) for index, length in enumerate(lengths)]
+    batches = list(token_batches(examples, budget, random.Random(0)))
+    assert sorted(e.ids[0] for batch in batches for e in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(len(e.ids) for e in batch) <= budget
+
+
+def test_padding_by_hand() -> None:
+    padded = pad([Example((7, 8, 9), 2, (1.0, 0.0)), Example((5, 6), 1, (0.0, 1.0))])
+    assert padded.input_ids.tolist() == [[7, 8, 9], [5, 6, 0]]
+    assert padded.segment_ids.tolist() == [[0, 0, 1], [0, 1, -1]]
+    assert padded.last.tolist() == [2, 1]
+    np.testing.assert_array_equal(padded.target, [[1, 0], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("base_model = 'x'", "sources: Field required"),
+        ("base_model = 'x'\nsources = [{path = 'a'}]\nlearning_rat = 1.0", "learning_rat: Extra inputs"),
+        ("base_model = 'x'\nsources = [{path = 'a', repeat = 0.0}]", r"sources\.0\.repeat"),
+        ("base_model = ", "not TOML"),
+    ],
+)
+def test_a_bad_config_names_its_field(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        SftConfig.from_toml(write(tmp_path / "c.toml", text))
+
+
+def test_shipped_configs_are_valid() -> None:
+    root = Path(__file__).parents[2] / "configs" / "training"
+    assert SftConfig.from_toml(root / "default.toml").sources

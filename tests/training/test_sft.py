@@ -1,0 +1,79 @@
+"""The whole training path on a tiny model: it learns, resumes where it stopped, calibrates and exports."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from relevance.spec import SPEC_FILE, ScoringSpec
+from training import calibrate
+from training.config import SftConfig, Source
+from training.sft import SftRun
+
+
+def config(tiny_checkpoint: Path, **changes: object) -> SftConfig:
+    fields: dict[str, object] = {
+        "base_model": str(tiny_checkpoint),
+        "spec": str(tiny_checkpoint / SPEC_FILE),
+        "sources": (Source(path="train.jsonl.gz", instruction="shop", instruction_rate=0.2), Source(path="soft.jsonl")),
+        "validation": ("val.jsonl.gz",),
+        "num_passes": 2,
+        "batch_tokens": 256,
+        "learning_rate": 3e-3,
+        "warmup_steps": 2,
+        "evaluate_every": 1000,
+        "checkpoint_every": 5,
+        "freeze_embeddings": False,
+        "precision": "float32",
+        **changes,
+    }
+    return SftConfig.model_validate(fields)
+
+
+def weights(run: SftRun) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in run.model.parameters()]
+
+
+def events(folder: Path, kind: str) -> list[dict[str, float]]:
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(tiny_checkpoint: Path, data_dir: Path, tmp_path: Path) -> None:
+    settings = config(tiny_checkpoint, dropout=0.1)
+    whole = SftRun(settings, data_dir, tmp_path / "whole")
+    whole.train(max_steps=8)
+    first = SftRun(settings, data_dir, tmp_path / "pieces")
+    assert first.train(max_steps=3) == 3
+    second = SftRun(settings, data_dir, tmp_path / "pieces")
+    assert second.train(max_steps=5) == 8
+    for left, right in zip(weights(whole), weights(second), strict=True):
+        assert torch.equal(left, right)
+    losses = [[event["loss"] for event in events(tmp_path / name, "step")] for name in ("whole", "pieces")]
+    assert losses[0] == losses[1]
+
+
+def test_another_configuration_does_not_resume_a_run(tiny_checkpoint: Path, data_dir: Path, tmp_path: Path) -> None:
+    SftRun(config(tiny_checkpoint), data_dir, tmp_path).train(max_steps=1)
+    other = SftRun(config(tiny_checkpoint, learning_rate=1e-3), data_dir, tmp_path)
+    with pytest.raises(ValueError, match="holds a run of another configuration"):
+        other.train(max_steps=1)
+
+
+def test_it_learns_and_calibrates(
+    tiny_checkpoint: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = SftRun(config(tiny_checkpoint, num_passes=12), data_dir, tmp_path)
+    run.train()
+    losses = [event["loss"] for event in events(tmp_path, "step")]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+    (validation,) = events(tmp_path, "validation")
+    assert validation["accuracy"] > 0.6  # the majority grade is about half
+
+    checkpoint = tmp_path / "checkpoint"
+    capsys.readouterr()
+    calibrate.main([str(checkpoint), "--data-dir", str(data_dir), "--data", "val.jsonl.gz"])
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert ScoringSpec.from_file(checkpoint / SPEC_FILE).temperature == report["temperature"] != 1.0
+    assert report["num_pairs"] == 60
