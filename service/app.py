@@ -39,8 +39,6 @@ from service.warmup import prepare
 
 logger = logging.getLogger(__name__)
 
-# Joining the KV of many prefixes costs memory traffic, and every token of the row is compared with all of it.
-MAX_PAST_PER_PACK_TOKEN = 4
 # Tokenising one large request must not hold up the next; more threads than that only take cores from the model.
 NUM_TOKENISE_THREADS = 2
 
@@ -131,7 +129,8 @@ def _describe(artifact: Artifact) -> dict[str, str]:
 def _pack_limits(settings: Settings) -> PackLimits:
     return PackLimits(
         max_pack_tokens=settings.max_pack_tokens,
-        max_past_tokens=settings.max_pack_tokens * MAX_PAST_PER_PACK_TOKEN,
+        # Every token of a pack is compared with all prefixes in it: past this, two packs beat one.
+        max_past_tokens=settings.max_pack_tokens,
         max_waiting_tokens=settings.max_waiting_tokens,
     )
 

@@ -52,6 +52,8 @@ class FakeEngine:
     def __init__(self) -> None:
         self.prefills: list[list[tuple[int, ...]]] = []
         self.packs: list[list[tuple[int, ...]]] = []
+        self.pasts: list[int] = []
+        """Tokens of the distinct prefixes behind each pack."""
         self.fail_on: Callable[[Sequence[int]], BaseException | None] = lambda _: None
         """Given the ids of each prefix or document, what to raise, if anything."""
         self.is_closed = False
@@ -79,6 +81,7 @@ class FakeEngine:
         """Drop the record, for example that of the warm-up."""
         self.prefills.clear()
         self.packs.clear()
+        self.pasts.clear()
 
     def prefill_prefixes(self, prefixes: Sequence[Sequence[int]]) -> list[PrefixKV]:
         self.prefills.append([tuple(ids) for ids in prefixes])
@@ -87,6 +90,7 @@ class FakeEngine:
 
     def score_documents(self, documents: Sequence[DocumentWork]) -> NDArray[np.float32]:
         self.packs.append([work.ids for work in documents])
+        self.pasts.append(sum(prefix.num_tokens for prefix in {work.prefix for work in documents}))
         self._enter([work.ids for work in documents])
         return np.stack([fake_logits(work.prefix.keys[0].tolist(), work.ids) for work in documents])
 

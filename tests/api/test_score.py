@@ -43,6 +43,15 @@ async def test_pairs(service: Service) -> None:
     assert len(service.engine.prefills) == 1, "both queries in one prefill"
 
 
+async def test_many_queries_in_one_request_keep_every_batch_small(service: Service) -> None:
+    pairs = [Pair(f"a query of some length {n}", f"d{n % 3}") for n in range(40)]
+    response = await service.score({"pairs": [{"query": p.query, "document": p.document} for p in pairs]})
+    check(response.json(), pairs)
+    assert max(sum(map(len, batch)) for batch in service.engine.prefills) <= 64
+    assert max(service.engine.pasts) <= 64
+    assert sum(map(len, service.engine.prefills)) == 40
+
+
 async def test_instruction(service: Service) -> None:
     response = await service.score({"query": "q", "documents": ["d"], "instruction": "be strict"})
     check(response.json(), [Pair("q", "d", "be strict")])
