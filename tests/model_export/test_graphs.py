@@ -3,6 +3,7 @@
 Rows are fed to ONNX Runtime by hand here, so that these tests and the engine cannot share a mistake.
 """
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from model_export.checkpoint import Checkpoint, load_checkpoint
 from relevance.artifact import Artifact, load_artifact
+from tests.model_export.conftest import publish
 
 # Logits are of the order of 1 to 10; float32 sums in another order differ by about 1e-6 of that.
 EXACT = 1e-4
@@ -157,3 +160,19 @@ def test_vocabulary_logits_are_torchs(backbone: str, request: pytest.FixtureRequ
     with torch.inference_mode():
         expected = checkpoint.model(input_ids=torch.tensor([IDS]), use_cache=False).logits[0].numpy()
     assert np.abs(found - expected).max() <= EXACT * max(1.0, np.abs(expected).max())
+
+
+def test_an_untied_head_is_a_weight_of_its_own(qwen_folder: Path, tmp_path: Path) -> None:
+    config = Qwen3Config.from_pretrained(qwen_folder, tie_word_embeddings=False)
+    folder = shutil.copytree(qwen_folder, tmp_path / "untied")
+    torch.manual_seed(1)
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    artifact = load_artifact(publish(folder, tmp_path / "out", "int8"))
+    stored = {tensor.name for tensor in onnx.load(artifact.graph_path).graph.initializer}
+    assert {"model.embed_tokens.weight.int8", "vocab_head.weight.int8"} <= stored
+    row = Row(null_past(artifact))
+    row.add(IDS, 0, range(0))
+    feed = row.feed(artifact, [8]) | {"vocab_rows": np.array([0])}
+    labels, vocab = open_session(artifact).run(["label_logits", "vocab_logits"], feed)
+    found = vocab[:, list(artifact.manifest.label_token_ids)]
+    assert np.abs(found - labels).max() <= 0.05 * np.abs(vocab).max()
