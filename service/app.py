@@ -10,8 +10,8 @@ told; what becomes of the process is the caller's business (`service.__main__` e
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -87,21 +87,6 @@ def create_app(
         prepare(engine, artifact, settings.max_pack_tokens, readiness)
         return engine
 
-    def end(error: BaseException) -> None:
-        readiness.enter("failed", f"{type(error).__name__}: {error}")
-        logger.critical("engine_ended", exc_info=error)
-        on_fatal(error)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        batcher.start(build_engine, on_ready, end)
-        try:
-            yield
-        finally:
-            readiness.enter("stopping", "the service is shutting down")
-            await batcher.close()
-            executor.shutdown()
-
     endpoints = Endpoints(
         scorer=scorer,
         readiness=readiness,
@@ -111,11 +96,46 @@ def create_app(
         clock=clock,
     )
     app = FastAPI(
-        title="Answer First", summary="Relevance scoring in one prefill.", lifespan=lifespan, redirect_slashes=False
+        title="Answer First",
+        summary="Relevance scoring in one prefill.",
+        lifespan=_lifespan(batcher, executor, readiness, build_engine, on_ready, on_fatal),
+        redirect_slashes=False,
     )
     app.include_router(create_router(endpoints))
     _handle_errors(app, metrics)
     return app
+
+
+def _lifespan(
+    batcher: Batcher,
+    executor: Executor,
+    readiness: Readiness,
+    build_engine: Callable[[], Engine],
+    on_ready: Callable[[], None],
+    on_fatal: Callable[[BaseException], None],
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Starts the engine thread with the server and ends it with the server."""
+
+    def ready() -> None:
+        readiness.enter("ready", "self-test passed")
+        on_ready()
+
+    def end(error: BaseException) -> None:
+        readiness.enter("failed", f"{type(error).__name__}: {error}")
+        logger.critical("engine_ended", exc_info=error)
+        on_fatal(error)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        batcher.start(build_engine, ready, end)
+        try:
+            yield
+        finally:
+            readiness.enter("stopping", "the service is shutting down")
+            await batcher.close()
+            executor.shutdown()
+
+    return lifespan
 
 
 def _outcomes() -> list[str]:

@@ -1,15 +1,16 @@
 """How far the service is: what /livez and /readyz say.
 
-    loading -> warming_up -> self_testing -> ready -> stopping
-         any of them -> failed
+    loading -> warming_up -> self_testing -> ready -> stopping -> failed
 
-The engine thread moves it forward, the event loop reads it; a stage is replaced whole, so no lock is needed.
+Stages may be skipped but are never gone back to, so `failed` is final. The engine thread moves it up to
+`self_testing`, the event loop from there on: it is `ready` only once the batcher takes work in.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Stage = Literal["loading", "warming_up", "self_testing", "ready", "stopping", "failed"]
+_ORDER: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Status:
 
 
 class Readiness:
-    """The current status; `failed` is final."""
+    """The current status."""
 
     def __init__(self) -> None:
         self._status = Status("loading", "the engine is being loaded")
@@ -37,6 +38,6 @@ class Readiness:
         return self._status.stage == "ready"
 
     def enter(self, stage: Stage, detail: str) -> None:
-        """Move on to `stage`."""
-        if self._status.stage != "failed":
+        """Move on to `stage`; ignored if that would be back."""
+        if _ORDER.index(stage) >= _ORDER.index(self._status.stage):
             self._status = Status(stage, detail)

@@ -5,10 +5,14 @@ first allocation of a shape class. The self-test scores the artifact's golden pa
 compute here what was published never becomes ready.
 """
 
+import logging
+
 from engine.base import DocumentWork, Engine
 from engine.local import self_test
 from relevance.artifact import Artifact
 from service.readiness import Readiness
+
+logger = logging.getLogger(__name__)
 
 # Each share of the largest pack is run twice: the second run is the one the first prepared.
 WARM_UP_SHARES = (0.0, 0.25, 0.5, 1.0)
@@ -27,7 +31,7 @@ def prepare(engine: Engine, artifact: Artifact, max_pack_tokens: int, readiness:
             _run_pack(engine, artifact, int(share * max_pack_tokens))
     readiness.enter("self_testing", f"{len(artifact.manifest.golden_pairs)} golden pairs")
     difference = self_test(artifact, engine)
-    readiness.enter("ready", f"self-test passed, largest difference {difference:.1e}")
+    logger.info("self_test_passed largest_difference=%.1e", difference)
 
 
 def _run_pack(engine: Engine, artifact: Artifact, num_tokens: int) -> None:

@@ -40,6 +40,10 @@ class FakeClock:
         return self.now
 
 
+class ThreadDeath(BaseException):
+    """Nothing that code is expected to handle."""
+
+
 def fake_logits(prefix_ids: Sequence[int], document_ids: Sequence[int]) -> NDArray[np.float32]:
     """Label logits [K] of a pair: a function of its ids and of nothing else."""
     text = f"{list(prefix_ids)}|{list(document_ids)}"

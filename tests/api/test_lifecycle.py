@@ -11,8 +11,7 @@ from starlette.types import Message
 from relevance.artifact import Artifact
 from relevance.errors import ArtifactError
 from tests.api.conftest import Serve, Service
-from tests.fakes import FakeEngine, fake_artifact
-from tests.service.test_batcher import ThreadDeath
+from tests.fakes import FakeEngine, ThreadDeath, fake_artifact
 
 GOOD = {"query": "q", "documents": ["d"]}
 

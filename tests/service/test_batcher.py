@@ -15,11 +15,7 @@ from service.errors import EngineDeadError, EngineFailedError, NotReadyError, Ov
 from service.metrics import Metrics
 from service.scheduler import PackLimits, Scheduler
 from service.work import Prompt, ScoreWork
-from tests.fakes import FakeClock, FakeEngine, fake_logits
-
-
-class ThreadDeath(BaseException):
-    """Nothing that code is expected to handle."""
+from tests.fakes import FakeClock, FakeEngine, ThreadDeath, fake_logits
 
 
 def work(query: int, *documents: int) -> ScoreWork:
