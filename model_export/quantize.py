@@ -1,6 +1,6 @@
 """int8 weights and activations, as a pass over the graph.
 
-    w[:, j] = q_w[:, j] * s_w[j]          symmetric, one scale per output column
+    w[:, j] = q_w[:, j] * s_w[j]          symmetric, one scale per output column, see below
     x[i]    = (q_x[i] - 128) * s_x[i]     symmetric, one scale per row, s_x[i] = max|x[i]| / 127
     (x w)[i, j] = s_x[i] * s_w[j] * sum_k (q_x[i, k] - 128) q_w[k, j]
 
@@ -11,6 +11,9 @@ MatMulIntegerToFloat, Mul; MatMuls that read one tensor share its quantised form
 Choices that were measured (docs/export.md has the figures):
 
 - activations are *unsigned* with zero point 128: ONNX Runtime has no fast x86 kernel for signed times signed;
+- processors without VNNI multiply pairs of neighbours and add them in 16 bits *with saturation*. A weight's scale
+  is therefore such that neighbours of one sign sum to at most 127 + 1: 255 x 128 < 2^15, nothing saturates, and
+  every processor computes the same integers. It costs less than a bit: 64 for the largest weight would cost one.
 - MatMulIntegerToFloat is emitted as such, with a constant scale of 1 for the activations and the row scale
   multiplied in afterwards. Left to itself ONNX Runtime fuses MatMulInteger, Cast and Mul(row scale, column
   scale) into that operator although it supports only one activation scale, and returns wrong numbers.
@@ -31,12 +34,19 @@ _ZERO_POINT = 128
 
 
 def quantize_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 values, and the scale of each slice along `axis`; a slice of zeros gets scale 1."""
-    others = tuple(i for i in range(weight.ndim) if i != axis)
-    scales = np.abs(weight).max(axis=others, keepdims=True).astype(np.float32) / np.float32(_LARGEST)
+    """Symmetric int8 values of a matrix, and the scale of each slice along `axis`; a slice of zeros gets scale 1.
+
+    Neighbours of one sign within a slice sum to at most 128: see the module docstring.
+    """
+    slices = weight if axis == 0 else weight.T  # [scales, values that share one]
+    largest = np.abs(slices).max(axis=1)
+    for signed in (slices, -slices):
+        part = np.maximum(signed, 0.0)
+        largest = np.maximum(largest, (part[:, 1:] + part[:, :-1]).max(axis=1, initial=0.0))
+    scales = largest.astype(np.float32) / np.float32(_LARGEST)
     scales[scales == 0.0] = 1.0
-    values = np.rint(weight / scales).clip(-_LARGEST, _LARGEST).astype(np.int8)
-    return values, scales.reshape(-1)
+    values = np.rint(slices / scales[:, None]).astype(np.int8)
+    return np.ascontiguousarray(values if axis == 0 else values.T), scales
 
 
 def quantize_graph(model: ir.Model, *, embedding: str, keep: frozenset[str]) -> None:
