@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from engine.local import LocalScorer, self_test
@@ -44,6 +45,7 @@ from relevance.artifact import (
 from relevance.pair import Pair
 from relevance.provenance import current_commit, now_utc, versions
 from relevance.scoring import FloatArray
+from relevance.spec import describe
 
 PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-genai", "onnxscript", "torch", "transformers")
 INLINE_BYTES = 100_000_000
@@ -117,6 +119,10 @@ class _Stage:
         self._checkpoint = checkpoint
         self._options = options
         self._work = work
+        try:
+            self._draft(options.precision)
+        except ValidationError as error:
+            raise ExportError(f"{checkpoint.name}: {describe(error)}; see --name and --spec") from error
 
     def build_and_judge(self, pairs: Sequence[Pair]) -> tuple[Path, ParityReport]:
         """Graph files of the published precision, every step to it past its gate."""

@@ -60,6 +60,14 @@ def test_a_folder_that_is_no_artifact_is_not_replaced(bert_folder: Path, tmp_pat
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_name_no_manifest_takes_is_refused_before_the_slow_work(
+    bert_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(bert_folder), str(tmp_path / "out"), "--precision", "fp32", "--name", "two words"]) == 1
+    assert "name: String should match pattern" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_pairs_take_part_but_are_not_published(bert_folder: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "private.jsonl"
     pairs.write_text("".join(json.dumps({"query": "secret", "document": f"number {i}"}) + "\n" for i in range(30)))
