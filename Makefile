@@ -49,3 +49,29 @@ format: install-dev
 
 clean:
 	rm -rf .venv .venv-dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# Data lie under DATA_DIR (docs/training.md says where they come from); runs under RUN.
+SIMILARITY = $(DATA_DIR)/similarity.jsonl.gz
+TEST_FILES = $(foreach set,trecdl homedepot chorus medquad,$(DATA_DIR)/$(set)/test.jsonl.gz)
+VAL_FILES = trecdl/val.jsonl.gz homedepot/val.jsonl.gz
+
+$(SIMILARITY):
+	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.similarity configs/training/similarity.toml --data-dir $(DATA_DIR) --out $@
+
+train-default: install-dev $(SIMILARITY)  ## labelled pairs -> runs/default/checkpoint; resumable
+	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.sft configs/training/default.toml --data-dir $(DATA_DIR) --run $(RUN)
+	$(DEV_PYTHON) -m training.calibrate $(RUN)/checkpoint --data-dir $(DATA_DIR) --data $(VAL_FILES)
+
+export-default: install-dev  ## checkpoint -> artifacts/default, if it passes the parity gate
+	$(DEV_PYTHON) -m model_export $(RUN)/checkpoint artifacts/default --precision int8 --name answer-first-minilm \
+	  --pairs $(addprefix $(DATA_DIR)/,$(VAL_FILES)) --num-parity-pairs 1000
+
+evaluate: install-dev  ## test figures of the default, into results/
+	$(DEV_PYTHON) -m training.evaluate --artifact artifacts/default --data $(TEST_FILES) --out results/evaluate_default.json
+	$(DEV_PYTHON) -m training.everyday --artifact artifacts/default --out results/everyday_default.json
+
+bench-engine: install-dev  ## packed against one by one and padded, into results/
+	$(DEV_PYTHON) -m benchmarks.engine
+
+tiny: install-dev  ## rebuild the artifact the tests run on
+	$(DEV_PYTHON) -m model_export.tiny tests/data/tiny_artifact

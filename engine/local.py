@@ -3,7 +3,8 @@
     scorer = LocalScorer.open(Path("artifacts/default"))
     scorer.distributions([Pair("usb c cable", "USB-C to USB-C 1 m")])      # [N, K]
 
-The service runs the same prompt encoder, packing and engine, so both give a pair the same numbers.
+The service runs the same prompt encoder, packing and engine, so both give a pair the same numbers: to the bit for a
+request that has the engine to itself, since then even the packs are the same.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,11 @@ from numpy.typing import NDArray
 
 from engine.base import DocumentWork, Engine
 from engine.ort import OrtEngine
-from engine.packing import plan_packs
+from engine.packing import DEFAULT_PACK_TOKENS, plan_packs
 from relevance.artifact import Artifact, load_artifact
 from relevance.errors import ArtifactError
 from relevance.pair import Pair
 from relevance.scoring import FloatArray, grade_distribution
-
-DEFAULT_PACK_TOKENS = 256
 
 
 class LocalScorer:
@@ -40,25 +39,25 @@ class LocalScorer:
         return cls(artifact, OrtEngine(artifact, num_threads=num_threads), pack_tokens)
 
     def label_logits(self, pairs: Sequence[Pair]) -> NDArray[np.float32]:
-        """Label logits [N, K] in the order of `pairs`; each distinct query is prefilled once."""
-        by_prefix: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
-        for (query, instruction), indices in _group(pairs).items():
-            prefix = self._encoder.encode_prefix(query, instruction)
-            documents = self._encoder.encode_documents(prefix, [pairs[i].document for i in indices])
-            work = by_prefix.setdefault(prefix.ids, [])
-            work += [(index, document.ids) for index, document in zip(indices, documents, strict=True)]
-        logits = np.zeros((len(pairs), self.artifact.manifest.spec.scale.num_grades), dtype=np.float32)
-        prefixes = list(by_prefix)
-        for pack in plan_packs([len(ids) for ids in prefixes], self._pack_tokens):  # bounds the KV held at once
-            group = [prefixes[i] for i in pack]
-            held = zip(group, self._engine.prefill_prefixes(group), strict=True)
-            rows = [(i, DocumentWork(kv, document)) for ids, kv in held for i, document in by_prefix[ids]]
-            self._score_into(logits, rows)
-        return logits
+        """Label logits [N, K] in the order of `pairs`, one query after the other; equal pairs are computed once."""
+        distinct = {pair: index for index, pair in enumerate(dict.fromkeys(pairs))}
+        by_query: dict[tuple[str, str | None], list[Pair]] = {}
+        for pair in distinct:
+            by_query.setdefault((pair.query, pair.instruction), []).append(pair)
+        logits = np.zeros((len(distinct), self.artifact.manifest.spec.scale.num_grades), dtype=np.float32)
+        for (query, instruction), group in by_query.items():
+            scored = self._score_query(query, instruction, [pair.document for pair in group])
+            logits[[distinct[pair] for pair in group]] = scored
+        return logits[[distinct[pair] for pair in pairs]]
 
-    def _score_into(self, logits: NDArray[np.float32], rows: Sequence[tuple[int, DocumentWork]]) -> None:
-        for pack in plan_packs([len(work.ids) for _, work in rows], self._pack_tokens):
-            logits[[rows[i][0] for i in pack]] = self._engine.score_documents([rows[i][1] for i in pack])
+    def _score_query(self, query: str, instruction: str | None, documents: Sequence[str]) -> NDArray[np.float32]:
+        """Label logits [N, K] of one query's documents, in the packs a lone request gets from the service."""
+        prefix = self._encoder.encode_prefix(query, instruction)
+        encoded = self._encoder.encode_documents(prefix, documents)
+        (kv,) = self._engine.prefill_prefixes([prefix.ids])
+        work = [DocumentWork(kv, document.ids) for document in encoded]
+        packs = plan_packs([len(document.ids) for document in encoded], self._pack_tokens)
+        return np.concatenate([self._engine.score_documents([work[i] for i in pack]) for pack in packs])
 
     def distributions(self, pairs: Sequence[Pair]) -> FloatArray:
         """Calibrated grade distributions [N, K] in the order of `pairs`."""
@@ -67,13 +66,6 @@ class LocalScorer:
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()
-
-
-def _group(pairs: Sequence[Pair]) -> dict[tuple[str, str | None], list[int]]:
-    groups: dict[tuple[str, str | None], list[int]] = {}
-    for index, pair in enumerate(pairs):
-        groups.setdefault((pair.query, pair.instruction), []).append(index)
-    return groups
 
 
 def self_test(artifact: Artifact, engine: Engine) -> float:

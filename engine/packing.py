@@ -15,9 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from relevance.spec import Attention
+from relevance.attention import Attention
 
 NUM_NULL_SLOTS = 1
+
+# On a CPU, rows of 128 tokens score as many pairs a second as longer ones (docs/tuning.md), and sooner.
+DEFAULT_PACK_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)

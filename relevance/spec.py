@@ -7,25 +7,17 @@ export and service agree on. `relevance/specs/` holds ready ones for checkpoints
 
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from relevance.attention import Attention
 from relevance.errors import ArtifactError
 from relevance.grades import GradeScale
 from relevance.prompt import PromptEncoder, PromptLimits, PromptTemplate
 from relevance.tokenization import TextTokenizer
 
 SPEC_FILE = "scoring_spec.json"
-
-Attention = Literal["causal", "segment"]
-"""Who may look at whom inside a prompt.
-
-causal: every token sees itself and those before it.
-segment: tokens of the prefix segment see the whole prefix, tokens of a document segment see the prefix and
-their whole segment, both ways; tokens generated after the prompt are causal. It keeps what an encoder knows,
-and a prefix still does not depend on its documents, so its KV can be shared.
-"""
 
 
 class ScoringSpec(BaseModel):

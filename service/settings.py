@@ -15,6 +15,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from engine.packing import DEFAULT_PACK_TOKENS
+
 ENV_PREFIX = "ANSWER_FIRST_"
 
 
@@ -45,7 +47,7 @@ class Settings(BaseSettings):
     """Port to listen on; 0 lets the system choose one, which is logged."""
     num_threads: int | None = Field(default=None, ge=1)
     """Threads of one model run; unset: one per physical core."""
-    max_pack_tokens: int = Field(default=128, ge=16)
+    max_pack_tokens: int = Field(default=DEFAULT_PACK_TOKENS, ge=16)
     """Tokens the engine takes in one run. Larger packs serve more pairs a second only while the caches of the
     processor hold them; smaller ones let a waiting request in sooner."""
     max_waiting_tokens: int = Field(default=262_144, ge=1)

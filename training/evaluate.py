@@ -5,7 +5,8 @@
 
 Prints a table and, as its last line, one JSON object: accuracy, macro_f1, qwk, ndcg_at_10, ece, num_pairs and
 num_queries (of the only file, or of each). With --url the pairs go through `POST /score`, one request per
-query, and the figures are computed from what came back; they must be those of the artifact itself.
+query, and the figures are computed from what came back. They must be those of the artifact in process to 1e-6;
+the exit status is 1 where they are not.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -21,13 +23,13 @@ from tqdm import tqdm
 
 from engine.local import LocalScorer
 from relevance import metrics
-from relevance.artifact import load_artifact
 from relevance.pair import Pair
 from relevance.provenance import command_line, write_result
 from relevance.scoring import FloatArray, expected_score, most_likely_grade
 from training.data import LabelledPair, read_pairs
 
 _MAX_DOCUMENTS = 500
+MAX_DIFFERENCE = 1e-6
 
 
 def score_over_http(
@@ -50,20 +52,23 @@ def score_over_http(
     return distribution, grades, scores
 
 
-def evaluate_pairs(
-    args: argparse.Namespace, scorer: LocalScorer | None, pairs: Sequence[LabelledPair], gains: NDArray[np.float64]
+def figures_of(
+    scored: tuple[FloatArray, NDArray[np.int64], FloatArray], pairs: Sequence[LabelledPair], gains: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Figures of one file's pairs."""
+    """Figures of one file from its distributions, grades and scores."""
+    distribution, grades, scores = scored
     gold = np.array([pair.grade for pair in pairs], dtype=np.int64)
-    queries = [pair.query for pair in pairs]
-    if scorer is None:
-        distribution, grades, scores = score_over_http(args.url, pairs, len(gains))
-    else:
-        distribution = scorer.distributions([Pair(pair.query, pair.document) for pair in pairs])
-        grades, scores = most_likely_grade(distribution), expected_score(distribution)
-    figures = metrics.summary(distribution, grades, scores, gold, queries, gains)
+    figures = metrics.summary(distribution, grades, scores, gold, [pair.query for pair in pairs], gains)
     majority = int(np.bincount(gold).max())
     return {**figures, "majority_accuracy": majority / len(gold), "spearman": metrics.spearman(scores, gold)}
+
+
+def score_in_process(
+    scorer: LocalScorer, pairs: Sequence[LabelledPair]
+) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
+    """The same, from the artifact itself."""
+    distribution = scorer.distributions([Pair(pair.query, pair.document) for pair in pairs])
+    return distribution, most_likely_grade(distribution), expected_score(distribution)
 
 
 def print_table(figures: dict[str, dict[str, float]]) -> None:
@@ -81,32 +86,38 @@ def print_table(figures: dict[str, dict[str, float]]) -> None:
         )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Evaluate and print."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate and print; 1 if the service and the artifact disagree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifact", type=Path, required=True)
-    parser.add_argument("--url", help="score through this service instead of in process")
+    parser.add_argument("--url", help="score through this service as well, and compare")
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, help="write a results file")
     args = parser.parse_args(argv)
-    artifact = load_artifact(args.artifact)
-    scale = artifact.manifest.spec.scale
-    scorer = None if args.url else LocalScorer.open(args.artifact, num_threads=args.threads)
-    names = [path.parent.name + "/" + path.name.removesuffix(".gz").removesuffix(".jsonl") for path in args.data]
-    figures = {
-        name: evaluate_pairs(args, scorer, read_pairs(path, scale.num_grades), scale.gains)
-        for name, path in zip(names, args.data, strict=True)
-    }
+    scorer = LocalScorer.open(args.artifact, num_threads=args.threads)
+    scale = scorer.artifact.manifest.spec.scale
+    figures: dict[str, dict[str, float]] = {}
+    difference = 0.0
+    for path in args.data:
+        pairs = read_pairs(path, scale.num_grades)
+        name = f"{path.parent.name}/{path.name.removesuffix('.gz').removesuffix('.jsonl')}"
+        figures[name] = figures_of(score_in_process(scorer, pairs), pairs, scale.gains)
+        if args.url:
+            over_http = figures_of(score_over_http(args.url, pairs, scale.num_grades), pairs, scale.gains)
+            difference = max(difference, *(abs(over_http[key] - value) for key, value in figures[name].items()))
+            figures[name] = over_http
     print_table(figures)
+    result: dict[str, Any] = {"model": scorer.artifact.model_id, "figures": figures}
+    if args.url:
+        result["largest_difference_from_in_process"] = difference
+        print(f"largest difference from the same figures in process: {difference:.2e}")
     if args.out is not None:
-        write_result(
-            args.out,
-            command_line("training.evaluate", argv or sys.argv[1:]),
-            {"model": artifact.model_id, "figures": figures},
-        )
+        command = command_line("training.evaluate", sys.argv[1:] if argv is None else argv)
+        write_result(args.out, command, result)
     print(json.dumps(next(iter(figures.values())) if len(figures) == 1 else figures))
+    return 1 if difference > MAX_DIFFERENCE else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertConfig, BertLMHeadModel, PreTrainedModel
 
-from relevance.spec import Attention
+from relevance.attention import Attention
 from relevance.tokenization import JsonTokenizer
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from relevance.spec import Attention
+from relevance.attention import Attention
 from training.data import Example, pad, token_batches
 from training.model import next_token_logits
 

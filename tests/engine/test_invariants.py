@@ -66,11 +66,25 @@ def test_packed_equals_alone(scorer: LocalScorer, alone: np.ndarray, pack_tokens
     assert_same(scorer, packed, alone)
 
 
-def test_order_and_company_do_not_matter(scorer: LocalScorer, alone: np.ndarray) -> None:
+def test_order_company_and_other_queries_do_not_matter(scorer: LocalScorer, alone: np.ndarray) -> None:
+    engine = OrtEngine(scorer.artifact, num_threads=1)
+    encoder = scorer.artifact.manifest.spec.encoder(scorer.artifact.tokenizer)
+    prefixes = {query: encoder.encode_prefix(query) for query in QUERIES}
+    held = dict(zip(QUERIES, engine.prefill_prefixes([prefixes[q].ids for q in QUERIES]), strict=True))
+    work = []
+    for pair in PAIRS:
+        (document,) = encoder.encode_documents(prefixes[pair.query], [pair.document])
+        work.append(DocumentWork(held[pair.query], document.ids))
     rng = np.random.default_rng(0)
-    for _ in range(3):
-        chosen = rng.permutation(len(PAIRS))[: rng.integers(2, len(PAIRS))]
-        assert_same(scorer, scorer.distributions([PAIRS[i] for i in chosen]), alone[chosen])
+    for size in (2, 5, len(PAIRS), len(PAIRS)):
+        chosen = rng.permutation(len(PAIRS))[:size]
+        logits = engine.score_documents([work[i] for i in chosen])
+        assert_same(scorer, grade_distribution(logits, scorer.artifact.manifest.spec.temperature), alone[chosen])
+
+
+def test_equal_pairs_get_equal_scores(scorer: LocalScorer) -> None:
+    found = scorer.label_logits([PAIRS[0], PAIRS[1], PAIRS[0]])
+    np.testing.assert_array_equal(found[0], found[2])
 
 
 def test_several_prefixes_in_one_row_equal_one_each(scorer: LocalScorer) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score, f1_score, ndcg_score
@@ -39,7 +39,6 @@ def test_ndcg_is_scikit_learns_with_ties(rows: list[tuple[float, int]], k: int) 
 
 
 @given(SCORED)
-@settings(deadline=None)
 def test_rank_correlations_are_scipys(rows: list[tuple[float, int]]) -> None:
     left, right = zip(*rows, strict=True)
     if len(set(left)) < 2 or len(set(right)) < 2:

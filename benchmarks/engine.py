@@ -1,0 +1,254 @@
+"""Packed scoring against one pair at a time and padded batches: same graph, same weights, one run, as ratios.
+
+    python -m benchmarks.engine [--artifact artifacts/default] [--pairs FILE.jsonl.gz] [--out results/bench_engine.json]
+
+Four ways to score the D documents of one query, interleaved within each round so that a noisy machine disturbs
+all alike; the figure of a way is its median over rounds, and what is compared are ratios to `packed`:
+
+    packed      the query's prefix prefilled once, documents packed behind its KV (what the service does)
+    packed_warm the same with the prefix's KV already held
+    one_by_one  the whole prompt of one pair per run
+    padded      whole prompts, `--padded-batch` a run, padded to the longest of the batch
+
+Documents are real ones from `--pairs`, or built from a word list of three lengths when no file is given. Every
+way must agree with `packed` on the grades' probabilities, or there is nothing to compare: the largest
+difference is part of the result.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from engine.base import DocumentWork, PrefixKV
+from engine.ort import OrtEngine
+from engine.packing import DEFAULT_PACK_TOKENS, plan_packs
+from relevance.artifact import Artifact, load_artifact
+from relevance.prompt import EncodedPrefix
+from relevance.provenance import command_line, write_result
+from relevance.scoring import grade_distribution
+from training.data import open_lines
+
+WORDS = [
+    "steel",
+    "wood",
+    "lamp",
+    "cable",
+    "garden",
+    "white",
+    "black",
+    "large",
+    "small",
+    "water",
+    "filter",
+    "door",
+    "light",
+    "tool",
+    "paint",
+    "kitchen",
+    "storage",
+    "battery",
+    "wall",
+    "outdoor",
+    "plastic",
+    "cover",
+    "handle",
+    "metal",
+    "glass",
+    "panel",
+    "inch",
+    "pack",
+    "heavy",
+    "duty",
+    "wireless",
+]
+LENGTHS = {"short": 10, "medium": 55, "long": 200}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One query and its documents, encoded."""
+
+    name: str
+    prefix: EncodedPrefix
+    documents: list[tuple[int, ...]]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the packed form: the prefix once and every document segment."""
+        return len(self.prefix.ids) + sum(len(ids) for ids in self.documents)
+
+
+class PaddedModel:
+    """The artifact's own graph with its batch dimension freed: B whole prompts of L tokens, left-padded."""
+
+    def __init__(self, artifact: Artifact, num_threads: int) -> None:
+        model = onnx.load(artifact.graph_path)
+        for value in (*model.graph.input, *model.graph.output):
+            shape = value.type.tensor_type.shape
+            if len(shape.dim) > 1 and shape.dim[0].dim_value == 1:
+                shape.dim[0].dim_param = "B"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        self._graph = artifact.manifest.graph
+        self._causal = artifact.manifest.spec.attention == "causal"
+
+    def label_logits(self, prompts: Sequence[tuple[tuple[int, ...], int]]) -> NDArray[np.float32]:
+        """Label logits [B, K] of whole prompts, each given with the length of its prefix segment."""
+        graph, size, width = self._graph, len(prompts), max(len(ids) for ids, _ in prompts)
+        ids = np.zeros((size, width), dtype=np.int64)
+        positions = np.zeros((size, width), dtype=np.int64)
+        bias = np.full((size, 1, width, 1 + width), graph.masked_bias, dtype=np.float32)
+        for row, (prompt, prefix_length) in enumerate(prompts):
+            start = width - len(prompt)
+            ids[row, start:], positions[row, start:] = prompt, np.arange(len(prompt))
+            own = bias[row, 0, start:, 1 + start :]
+            if self._causal:
+                own[np.tri(len(prompt), dtype=bool)] = 0.0
+            else:
+                own[:prefix_length, :prefix_length] = 0.0
+                own[prefix_length:] = 0.0
+        past = np.zeros((size, graph.num_kv_heads, 1, graph.head_dim), dtype=np.float32)
+        feed = {f"past_key_values.{i}.{kind}": past for i in range(graph.num_layers) for kind in ("key", "value")}
+        feed |= {"input_ids": ids, "position_ids": positions, "attention_bias": bias}
+        feed["output_positions"] = np.array([width - 1])
+        (logits,) = self._session.run(["label_logits"], feed)
+        return np.asarray(logits, dtype=np.float32)
+
+
+class Ways:
+    """The ways to score a workload, each a function from workload to label logits [D, K]."""
+
+    def __init__(self, artifact: Artifact, num_threads: int, pack_tokens: int, padded_batch: int) -> None:
+        self._engine = OrtEngine(artifact, num_threads=num_threads)
+        self._padded_model = PaddedModel(artifact, num_threads)
+        self._pack_tokens, self._padded_batch = pack_tokens, padded_batch
+        self._held: dict[str, PrefixKV] = {}
+
+    def packed(self, workload: Workload) -> NDArray[np.float32]:
+        """Prefix once, documents packed."""
+        (held,) = self._engine.prefill_prefixes([workload.prefix.ids])
+        self._held[workload.name] = held
+        return self._documents(workload, held)
+
+    def packed_warm(self, workload: Workload) -> NDArray[np.float32]:
+        """Documents packed behind a prefix already held."""
+        return self._documents(workload, self._held[workload.name])
+
+    def _documents(self, workload: Workload, held: PrefixKV) -> NDArray[np.float32]:
+        packs = plan_packs([len(ids) for ids in workload.documents], self._pack_tokens)
+        work = [DocumentWork(held, ids) for ids in workload.documents]
+        return np.concatenate([self._engine.score_documents([work[i] for i in pack]) for pack in packs])
+
+    def one_by_one(self, workload: Workload) -> NDArray[np.float32]:
+        """The whole prompt of one pair a run."""
+        return self._padded(workload, 1)
+
+    def padded(self, workload: Workload) -> NDArray[np.float32]:
+        """Whole prompts in padded batches, in the order given."""
+        return self._padded(workload, self._padded_batch)
+
+    def _padded(self, workload: Workload, size: int) -> NDArray[np.float32]:
+        prefix = workload.prefix.ids
+        prompts = [((*prefix, *ids), len(prefix)) for ids in workload.documents]
+        chunks = [prompts[i : i + size] for i in range(0, len(prompts), size)]
+        return np.concatenate([self._padded_model.label_logits(chunk) for chunk in chunks])
+
+
+def build_workloads(artifact: Artifact, counts: Sequence[int], pairs: Path | None) -> list[Workload]:
+    """Workloads of each document count: of each built-in length, or from a pair file."""
+    encoder = artifact.manifest.spec.encoder(artifact.tokenizer)
+    rng = random.Random(0)
+    if pairs is not None:
+        documents = sorted({json.loads(line)["document"] for line in open_lines(pairs)})
+        texts = {f"{pairs.parent.name}": lambda: rng.choice(documents)}
+    else:
+        texts = {
+            name: lambda mean=mean: " ".join(rng.choices(WORDS, k=max(3, round(rng.gauss(mean, mean / 3)))))
+            for name, mean in LENGTHS.items()
+        }
+    prefix = encoder.encode_prefix("outdoor wall light with battery")
+    workloads = []
+    for name, draw in texts.items():
+        for count in counts:
+            documents_ = encoder.encode_documents(prefix, [draw() for _ in range(count)])
+            workloads.append(Workload(f"{name} x {count}", prefix, [document.ids for document in documents_]))
+    return workloads
+
+
+def measure(
+    ways: dict[str, Callable[[Workload], NDArray[np.float32]]], workload: Workload, num_rounds: int
+) -> dict[str, object]:
+    """Median seconds of each way over interleaved rounds, ratios to `packed`, and how far the ways agree."""
+    distributions = {name: grade_distribution(way(workload)) for name, way in ways.items()}  # also the warm-up
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(num_rounds):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way(workload)
+            seconds[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "workload": workload.name,
+        "num_documents": len(workload.documents),
+        "num_tokens": workload.num_tokens,
+        "median_ms": {name: round(1e3 * value, 3) for name, value in medians.items()},
+        "ratio_to_packed": {name: round(value / medians["packed"], 3) for name, value in medians.items()},
+        "packed_tokens_per_s": round(workload.num_tokens / medians["packed"]),
+        "largest_difference": {
+            name: float(np.abs(found - distributions["packed"]).max()) for name, found in distributions.items()
+        },
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print a table, write a result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--artifact", type=Path, default=Path("artifacts/default"))
+    parser.add_argument("--pairs", type=Path, help="draw documents from this file")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 16, 100])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pack-tokens", type=int, default=DEFAULT_PACK_TOKENS)
+    parser.add_argument("--padded-batch", type=int, default=16)
+    parser.add_argument("--out", type=Path, default=Path("results/bench_engine.json"))
+    args = parser.parse_args(argv)
+    artifact = load_artifact(args.artifact)
+    ways = Ways(artifact, args.threads, args.pack_tokens, args.padded_batch)
+    named = {way.__name__: way for way in (ways.packed, ways.packed_warm, ways.one_by_one, ways.padded)}
+    rows = []
+    for workload in build_workloads(artifact, args.counts, args.pairs):
+        row = measure(named, workload, args.rounds)
+        rows.append(row)
+        print(
+            f"{row['workload']:<14} {row['num_tokens']:>6} tokens  {row['median_ms']}  ratios {row['ratio_to_packed']}",
+            flush=True,
+        )
+    settings = {
+        "threads": args.threads,
+        "pack_tokens": args.pack_tokens,
+        "padded_batch": args.padded_batch,
+        "rounds": args.rounds,
+    }
+    command = command_line("benchmarks.engine", sys.argv[1:] if argv is None else argv)
+    write_result(args.out, command, {"model": artifact.model_id, "settings": settings, "rows": rows})
+    print(
+        json.dumps(
+            {"model": artifact.model_id, "ratio_to_packed": {str(r["workload"]): r["ratio_to_packed"] for r in rows}}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
