@@ -144,9 +144,16 @@ def test_no_slow_fusions(artifact: Artifact, tmp_path: Path) -> None:
     open_session(artifact, str(path))
     operators = {node.op_type for node in onnx.load(path).graph.node}
     assert not {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"} & operators
-    if artifact.manifest.precision == "int8":
-        assert "MatMulIntegerToFloat" in operators
-        assert "MatMul" not in operators or artifact.manifest.graph.architecture != "bert"
+
+
+@pytest.mark.parametrize("name", ["bert_int8", "qwen_int8"])
+def test_every_weight_but_the_heads_own_is_int8(name: str, request: pytest.FixtureRequest) -> None:
+    graph = onnx.load(load_artifact(request.getfixturevalue(name)).graph_path).graph
+    stored = {tensor.name for tensor in graph.initializer}
+    exact = {node.input[1] for node in graph.node if node.op_type == "MatMul"} & stored
+    assert exact <= {"label_head.weight", "cls.predictions.transform.dense.weight"}
+    assert "label_head.weight" in exact
+    assert sum(node.op_type == "MatMulIntegerToFloat" for node in graph.node) >= 8
 
 
 @pytest.mark.parametrize("backbone", ["bert", "qwen"])
