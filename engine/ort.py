@@ -30,6 +30,7 @@ class OrtEngine:
         artifact: Artifact,
         *,
         num_threads: int | None = None,
+        allow_spinning: bool = False,
         providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
         """Load the graph.
@@ -37,6 +38,8 @@ class OrtEngine:
         Args:
             artifact: a verified artifact.
             num_threads: threads of one operator; None leaves it to ONNX Runtime (the physical cores).
+            allow_spinning: let idle threads of one operator spin for the next. Saves a little on an idle machine, and
+                costs a multiple when the event loop, or anything else, wants the cores.
             providers: execution providers in order of preference.
 
         Raises:
@@ -48,6 +51,7 @@ class OrtEngine:
         self._bias_type = _float_type(self._graph.bias_dtype)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
         if num_threads is not None:
             options.intra_op_num_threads = num_threads
         try:

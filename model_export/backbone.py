@@ -24,7 +24,7 @@ def build_graph(checkpoint: Checkpoint, precision: Precision, work: Path) -> ir.
     """The graph; large weights may stay in files under `work` until it is saved."""
     labels, dtype = checkpoint.label_token_ids, DTYPES[precision]
     if isinstance(checkpoint.model, BertLMHeadModel):
-        model = bert_graph.build_bert_graph(checkpoint.model, labels, dtype)
+        model = bert_graph.build_bert_graph(checkpoint.model, labels, dtype, exact_sums=precision == "int8")
         embedding, keep = bert_graph.EMBEDDING, bert_graph.KEEP
     else:
         model = qwen_graph.build_qwen_graph(checkpoint.model, checkpoint.folder, labels, dtype, work)

@@ -31,9 +31,9 @@ DOCUMENTS = (
 )
 PAIRS = [Pair(query, document) for query in QUERIES for document in DOCUMENTS]
 
-# fp32 rounding may depend on where a row lies in a matrix; int8 products are exact, what is left is the same
-# rounding before quantisation, which can move an activation by one step of 1/127 of its row's largest.
-TOLERANCE = {"fp32": 1e-5, "int8": 1e-3}
+# fp32 sums may depend on where a token lies in its pack; the int8 graph's are exact (model_export/bert_graph.py), so
+# its scores are the same to the bit.
+TOLERANCE = {"fp32": 1e-5, "int8": 0.0}
 
 
 @pytest.fixture(scope="module", params=[TINY, DEFAULT], ids=["tiny", "default"])
@@ -56,7 +56,7 @@ def assert_same(scorer: LocalScorer, found: np.ndarray, expected: np.ndarray) ->
 
 def test_the_pairs_are_not_all_alike(scorer: LocalScorer, alone: np.ndarray) -> None:
     # Else the tests below would pass on a model that ignores its input.
-    assert np.ptp(alone, axis=0).max() > 100 * TOLERANCE[scorer.artifact.manifest.precision]
+    assert np.ptp(alone, axis=0).max() > 1e-3
 
 
 @pytest.mark.parametrize("pack_tokens", [1, 64, 256, 4096])
@@ -82,6 +82,11 @@ def test_order_company_and_other_queries_do_not_matter(scorer: LocalScorer, alon
         assert_same(scorer, grade_distribution(logits, scorer.artifact.manifest.spec.temperature), alone[chosen])
 
 
+def test_threads_do_not_matter(scorer: LocalScorer, alone: np.ndarray) -> None:
+    engine = OrtEngine(scorer.artifact, num_threads=2)
+    assert_same(scorer, LocalScorer(scorer.artifact, engine).distributions(PAIRS), alone)
+
+
 def test_equal_pairs_get_equal_scores(scorer: LocalScorer) -> None:
     found = scorer.label_logits([PAIRS[0], PAIRS[1], PAIRS[0]])
     np.testing.assert_array_equal(found[0], found[2])
@@ -96,7 +101,7 @@ def test_several_prefixes_in_one_row_equal_one_each(scorer: LocalScorer) -> None
     for left, right in zip(together, apart, strict=True):
         for a, b in zip((*left.keys, *left.values), (*right.keys, *right.values), strict=True):
             assert a.shape == b.shape
-            np.testing.assert_allclose(a, b, atol=2e-2 if scorer.artifact.manifest.precision == "int8" else 1e-5)
+            np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[scorer.artifact.manifest.precision])
 
 
 def test_cached_prefix_equals_a_fresh_one(scorer: LocalScorer) -> None:
