@@ -12,8 +12,8 @@ Built op by op from the checkpoint's weights rather than traced, which leaves th
 At int8 the attention is spelt out instead of left to the Attention operator, with sums that are exact. An operator's
 softmax adds in an order that depends on where a token lies in its pack. That moves an activation by 1e-7, and now and
 then across a rounding boundary of the quantisation behind it, whence the difference grows: one pair in seven scored
-more than 1e-3 apart in two packs. Here the weights exp(score - peak) and the values are rounded to multiples of 2^-10
-and 2^-8, so that every partial sum below 64 is a float32 without error, and the order no longer matters:
+more than 1e-3 apart in two packs. Here the weights exp(score - peak) and the values are rounded to multiples of 2^-8
+and 2^-6, so that every partial sum below 1024 is a float32 without error, and the order no longer matters:
 
     attention = sum_t round(exp(s_t - peak)) round(v_t) / sum_t round(exp(s_t - peak))
 
@@ -39,7 +39,7 @@ LABEL_HEAD = "label_head.weight"
 KEEP = frozenset({LABEL_HEAD, "cls.predictions.transform.dense.weight"})
 
 # Multiples of 2^-bits that attention with exact sums works on.
-WEIGHT_BITS, VALUE_BITS = 10, 8
+WEIGHT_BITS, VALUE_BITS = 8, 6
 
 # exp(-60) = 9e-27 is nothing beside 1, and still a normal float32. A larger bias gives masked slots denormal
 # probabilities, and arithmetic on those makes a 256-token pack 1.5 times as slow.
