@@ -14,7 +14,7 @@ text would give.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,6 +24,8 @@ from relevance.tokenization import TextTokenizer
 # Reading stops after this many characters per token of budget: a text that needs more per token is white space
 # or one endless word, and a ten-megabyte document must not cost ten megabytes of tokenising.
 CHARACTERS_PER_TOKEN = 16
+
+End = Literal["start", "end"]
 
 _PLACEHOLDER = re.compile(r"(\s*)\{(instruction|query|document)\}(\s*)")
 
@@ -88,6 +90,7 @@ class _Slot:
 
     before_ids: tuple[int, ...]
     lead: str
+    lead_ids: tuple[int, ...]
     trail: str
     trail_ids: tuple[int, ...]
     after_ids: tuple[int, ...]
@@ -101,6 +104,7 @@ class _Slot:
         return cls(
             before_ids=tuple(tokenizer.encode_literal(text[: match.start()])),
             lead=lead,
+            lead_ids=tuple(tokenizer.encode_user_texts([lead])[0]) if lead else (),
             trail=trail,
             trail_ids=tuple(tokenizer.encode_user_texts([trail])[0]) if trail else (),
             after_ids=tuple(tokenizer.encode_literal(text[match.end() :])),
@@ -111,18 +115,24 @@ class _Slot:
         return len(self.before_ids) + len(self.after_ids)
 
     def fill(
-        self, texts: Sequence[str], max_tokens: int, tokenizer: TextTokenizer
+        self, texts: Sequence[str], max_tokens: int, tokenizer: TextTokenizer, keep: End = "start"
     ) -> list[tuple[tuple[int, ...], bool]]:
         """Ids of the filled literal and whether the text was cut, for at most `max_tokens` of text with its blanks."""
         room = max_tokens * CHARACTERS_PER_TOKEN
-        encoded = tokenizer.encode_user_texts([f"{self.lead}{text[:room].strip()}{self.trail}" for text in texts])
+        read = [text[:room] if keep == "start" else text[-room:] for text in texts]
+        encoded = tokenizer.encode_user_texts([f"{self.lead}{text.strip()}{self.trail}" for text in read])
         filled: list[tuple[tuple[int, ...], bool]] = []
-        keep = max_tokens - len(self.trail_ids)
         for text, ids in zip(texts, encoded, strict=True):
             cut = len(ids) > max_tokens
-            body = (*ids[:keep], *self.trail_ids) if cut else tuple(ids)
+            body = self._cut(ids, max_tokens, keep) if cut else tuple(ids)
             filled.append(((*self.before_ids, *body, *self.after_ids), cut or len(text) > room))
         return filled
+
+    def _cut(self, ids: Sequence[int], max_tokens: int, keep: End) -> tuple[int, ...]:
+        """The start or the end of `ids`, with the blanks of the template that stand at the other end."""
+        if keep == "start":
+            return (*ids[: max(0, max_tokens - len(self.trail_ids))], *self.trail_ids)
+        return (*self.lead_ids, *ids[len(ids) - max(0, max_tokens - len(self.lead_ids)) :])
 
 
 class PromptEncoder:
@@ -177,16 +187,21 @@ class PromptEncoder:
         return ids
 
     def encode_documents(
-        self, prefix: EncodedPrefix, documents: Sequence[str], max_document_tokens: int | None = None
+        self,
+        prefix: EncodedPrefix,
+        documents: Sequence[str],
+        max_document_tokens: int | None = None,
+        keep: End = "start",
     ) -> list[EncodedDocument]:
         """The document segments of `documents` behind `prefix`.
 
-        Each is cut to what `max_tokens` leaves it, or to `max_document_tokens` where that is less.
+        Each is cut to what `max_tokens` leaves it, or to `max_document_tokens` where that is less; `keep` says which
+        end of an over-long one stays.
         """
         if not documents:
             return []
         room = self._limits.max_tokens - len(prefix.ids) - self._num_document_literals
         if max_document_tokens is not None:
             room = min(room, max_document_tokens)
-        filled = self._document.fill(documents, room, self._tokenizer)
+        filled = self._document.fill(documents, room, self._tokenizer, keep)
         return [EncodedDocument((*ids, *self._suffix_ids), truncated) for ids, truncated in filled]

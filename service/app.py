@@ -9,9 +9,11 @@ told; what becomes of the process is the caller's business (`service.__main__` e
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -21,18 +23,21 @@ from engine.ort import OrtEngine
 from engine.prefix_cache import PrefixCache
 from relevance.artifact import Artifact, load_artifact
 from service.batcher import Batcher
+from service.dialect import Dialect, ServedModel, Stamp
+from service.dialects import discover
+from service.dispatch import Dispatch
 from service.errors import (
     InternalError,
     MethodNotAllowedError,
     NotFoundError,
     ServiceError,
+    UnauthorizedError,
     concrete_errors,
 )
 from service.metrics import Metrics
 from service.readiness import Readiness
-from service.routes import Endpoints, RequestLimits, create_router, json_response
+from service.routes import DIALECT_KEY, Endpoints, create_router, reply_response
 from service.scheduler import PackLimits, Scheduler
-from service.schemas import error_answer
 from service.score import Scorer
 from service.settings import Settings
 from service.warmup import prepare
@@ -73,7 +78,9 @@ def create_app(
     build = engine_factory or (lambda built: OrtEngine(built, num_threads=settings.num_threads))
     manifest = artifact.manifest
     readiness = Readiness()
-    metrics = Metrics(manifest.spec.scale.names, _outcomes(), _describe(artifact))
+    dispatch = Dispatch(discover())
+    dialects = [dialect.name for dialect in dispatch.dialects]
+    metrics = Metrics(manifest.spec.scale.names, _outcomes(), _describe(artifact), dialects)
     clock = time.monotonic
     scheduler = Scheduler(_pack_limits(settings), clock)
     prefix_cache = PrefixCache(settings.prefix_cache_mib * 2**20)
@@ -91,9 +98,11 @@ def create_app(
         scorer=scorer,
         readiness=readiness,
         metrics=metrics,
-        limits=RequestLimits(settings.max_body_bytes, settings.max_documents),
-        model={"name": manifest.name, "hash": artifact.hash},
+        dispatch=dispatch,
+        served=_served(artifact, settings),
+        max_body_bytes=settings.max_body_bytes,
         clock=clock,
+        new_stamp=_new_stamp,
     )
     app = FastAPI(
         title="Answer First",
@@ -102,7 +111,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.include_router(create_router(endpoints))
-    _handle_errors(app, metrics)
+    _handle_errors(app, metrics, dispatch)
     return app
 
 
@@ -142,6 +151,26 @@ def _outcomes() -> list[str]:
     return ["ok", "cancelled", *(error.code for error in concrete_errors())]
 
 
+def _new_stamp() -> Stamp:
+    return Stamp(str(uuid.uuid4()), int(time.time()))
+
+
+def _served(artifact: Artifact, settings: Settings) -> ServedModel:
+    manifest = artifact.manifest
+    return ServedModel(
+        name=manifest.name,
+        hash=artifact.hash,
+        precision=manifest.precision,
+        created=int(datetime.fromisoformat(manifest.provenance.created).timestamp()),
+        grade_names=manifest.spec.scale.names,
+        label_token_ids=manifest.label_token_ids,
+        max_tokens=manifest.spec.limits.max_tokens,
+        max_documents=settings.max_documents,
+        max_pack_tokens=settings.max_pack_tokens,
+        max_waiting_tokens=settings.max_waiting_tokens,
+    )
+
+
 def _describe(artifact: Artifact) -> dict[str, str]:
     return {"name": artifact.manifest.name, "hash": artifact.hash, "precision": artifact.manifest.precision}
 
@@ -164,28 +193,32 @@ def _watch(metrics: Metrics, scheduler: Scheduler, prefix_cache: PrefixCache, re
     metrics.watch("ready", "1 when /readyz answers 200.", lambda: float(readiness.is_ready))
 
 
-def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
-    """One mapping from errors to HTTP."""
+def _handle_errors(app: FastAPI, metrics: Metrics, dispatch: Dispatch) -> None:
+    """One mapping from errors to HTTP; the body is that of the request's dialect."""
     routing: dict[int, type[ServiceError]] = {
         NotFoundError.status: NotFoundError,
         MethodNotAllowedError.status: MethodNotAllowedError,
     }
 
-    def respond(error: ServiceError, headers: dict[str, str] | None = None) -> Response:
+    def respond(request: Request, error: ServiceError, headers: Mapping[str, str] | None = None) -> Response:
         metrics.count_request(error.code)
-        headers = dict(headers or {})
+        dialect: Dialect = request.scope.get(DIALECT_KEY) or dispatch.dialect_of(request.url.path)
+        response = reply_response(dialect.refuse(error, _new_stamp()))
+        response.headers.update(headers or {})
         if error.retry_after_s is not None:
-            headers["Retry-After"] = str(error.retry_after_s)
-        return json_response(error_answer(error.code, str(error), error.field_errors), error.status, headers)
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        if isinstance(error, UnauthorizedError):
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
 
-    async def on_service_error(_: Request, error: Exception) -> Response:
-        return respond(error if isinstance(error, ServiceError) else InternalError("an internal error"))
+    async def on_service_error(request: Request, error: Exception) -> Response:
+        return respond(request, error if isinstance(error, ServiceError) else InternalError("an internal error"))
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException) or error.status_code not in routing:
-            return respond(InternalError("an internal error"))
+            return respond(request, InternalError("an internal error"))
         place = f"{request.method} {request.url.path[:100]}"
-        return respond(routing[error.status_code](f"there is no {place}"), dict(error.headers or {}))
+        return respond(request, routing[error.status_code](f"there is no {place}"), error.headers)
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)

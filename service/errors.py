@@ -3,6 +3,7 @@
     ServiceError                     code                 status
      ├── RequestError
      │    ├── InvalidJsonError       invalid_json         400   the body is not JSON
+     │    ├── UnauthorizedError      unauthorized         401   no key, or one that is not known
      │    ├── NotFoundError          not_found            404   no such path
      │    ├── MethodNotAllowedError  method_not_allowed   405   the path exists, not with this method
      │    ├── BodyTooLargeError      body_too_large       413   the body is over the limit
@@ -29,6 +30,8 @@ class FieldError:
 
     field: str
     message: str
+    kind: str = "value_error"
+    """The rule it breaks, in pydantic's words: `missing`, `too_short`, ..."""
 
 
 class ServiceError(Exception):
@@ -52,6 +55,13 @@ class InvalidJsonError(RequestError):
 
     code = "invalid_json"
     status = 400
+
+
+class UnauthorizedError(RequestError):
+    """The request carries no key, or one that is not known."""
+
+    code = "unauthorized"
+    status = 401
 
 
 class NotFoundError(RequestError):
@@ -137,3 +147,10 @@ def concrete_errors() -> Iterator[type[ServiceError]]:
             yield from walk(child)
 
     return walk(ServiceError)
+
+
+def example_of(error: type[ServiceError]) -> ServiceError:
+    """An instance of a concrete class, to see what a dialect makes of it."""
+    if issubclass(error, InvalidFieldsError):
+        return error([FieldError("query", "Field required", "missing")])
+    return error("an example")

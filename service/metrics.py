@@ -23,11 +23,19 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 class Metrics:
     """The collectors of one app."""
 
-    def __init__(self, grade_names: Sequence[str], outcomes: Sequence[str], artifact: dict[str, str]) -> None:
+    def __init__(
+        self,
+        grade_names: Sequence[str],
+        outcomes: Sequence[str],
+        artifact: dict[str, str],
+        dialects: Sequence[str] = ("native",),
+    ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         requests = self._counter("requests", "Requests answered or given up, by outcome.", "outcome")
         self._requests = {outcome: requests.labels(outcome) for outcome in outcomes}
+        dialect_requests = self._counter("dialect_requests", "Scored requests, by dialect.", "dialect")
+        self._dialects = {dialect: dialect_requests.labels(dialect) for dialect in dialects}
         stages = Histogram(
             "relevance_stage_seconds",
             "Time of one scored request by stage.",
@@ -72,6 +80,10 @@ class Metrics:
     def count_request(self, outcome: str) -> None:
         """One request ended: `ok`, `cancelled` or an error's code."""
         self._requests[outcome].inc()
+
+    def count_dialect(self, dialect: str) -> None:
+        """One request was scored in `dialect`."""
+        self._dialects[dialect].inc()
 
     def count_pairs(self, num_pairs: int, num_distinct_pairs: int, num_truncated: int) -> None:
         """The pairs of one scored request."""

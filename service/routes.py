@@ -1,42 +1,49 @@
-"""The routes: read the body, call the scorer, shape the answer. Nothing is decided here.
+"""The routes: read the body, find its dialect, call the scorer. Nothing is decided here.
 
-    POST /score     grades of pairs
-    GET  /livez     the process runs
-    GET  /readyz    it may be sent traffic
-    GET  /metrics   Prometheus
+    POST each path of each dialect            scores of pairs
+    GET  each fact of each dialect            what is served
+    GET  /livez                               the process runs
+    GET  /readyz, and /health and /ping       it may be sent traffic
+    GET  /metrics                             Prometheus
 
 A request whose client goes away while it waits is cancelled, and what has not been computed for it never is.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import functools
+import operator
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect
 
-from service.errors import BodyTooLargeError, EngineDeadError, NotReadyError, ServiceError, concrete_errors
+from service.dialect import Dialect, Reply, ServedModel, Stamp
+from service.dispatch import Dispatch
+from service.errors import (
+    BodyTooLargeError,
+    EngineDeadError,
+    NotReadyError,
+    ServiceError,
+    concrete_errors,
+    example_of,
+)
 from service.metrics import CONTENT_TYPE, Metrics
 from service.readiness import Readiness
-from service.schemas import REQUEST_MODELS, ErrorAnswer, ScoreAnswer, parse_score_request, score_answer
-from service.score import Scorer, StageTimes
+from service.score import ScoredRequest, Scorer, StageTimes
+from service.wire import as_fields, parse_json
 
 JSON = "application/json"
 # nginx's word for a client that closed the connection; nobody is left to read it.
 CLIENT_GONE_STATUS = 499
+# Where a request's scope keeps the dialect its body was told to be.
+DIALECT_KEY = "service.dialect"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """How much one request may bring."""
-
-    max_body_bytes: int
-    max_documents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +53,11 @@ class Endpoints:
     scorer: Scorer
     readiness: Readiness
     metrics: Metrics
-    limits: RequestLimits
-    model: Mapping[str, str]
-    """Name and hash, as they stand in every answer."""
+    dispatch: Dispatch
+    served: ServedModel
+    max_body_bytes: int
     clock: Callable[[], float]
+    new_stamp: Callable[[], Stamp]
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -57,30 +65,60 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
     return Response(orjson.dumps(content), status, headers, JSON)
 
 
+def reply_response(reply: Reply) -> Response:
+    """What a dialect answers, encoded."""
+    return json_response(reply.body, reply.status, reply.headers)
+
+
 def create_router(endpoints: Endpoints) -> APIRouter:
     """All routes of the service."""
     router = APIRouter()
     router.include_router(_score_router(endpoints))
+    router.include_router(_facts_router(endpoints))
     router.include_router(_probe_router(endpoints))
     return router
 
 
 def _score_router(endpoints: Endpoints) -> APIRouter:
     router = APIRouter(tags=["scoring"])
-    statuses = sorted({error.status for error in concrete_errors()} - {404, 405})
-    responses: dict[int | str, dict[str, Any]] = {status: {"model": ErrorAnswer} for status in statuses}
+    for path in endpoints.dispatch.paths:
+        entries = [entry for _, entry in endpoints.dispatch.entries(path)]
+        router.add_api_route(
+            path,
+            _score_endpoint(endpoints, path),
+            methods=["POST"],
+            name=f"post {path}",
+            operation_id=f"post{path.replace('/', '_')}",
+            summary=entries[-1].summary,
+            description="; or: ".join(entry.summary for entry in reversed(entries)),
+            response_class=Response,
+            responses=_responses(endpoints.dispatch, path),
+            openapi_extra={
+                "requestBody": {
+                    "required": True,
+                    "content": {JSON: {"schema": request_schema([m for e in reversed(entries) for m in e.requests])}},
+                }
+            },
+        )
+    return router
 
-    @router.post(
-        "/score",
-        summary="Grade documents for a query",
-        responses={200: {"model": ScoreAnswer}, **responses},
-        response_class=Response,
-        openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": request_schema()}}}},
-    )
+
+def _responses(dispatch: Dispatch, path: str) -> dict[int | str, dict[str, Any]]:
+    """Answers and errors of `path`, for the OpenAPI document; what is 500 in one dialect is 424 in another."""
+    found = dispatch.entries(path)
+    models: dict[int, list[Any]] = {200: [entry.answer for _, entry in found]}
+    for dialect, _ in found:
+        for error in concrete_errors():
+            status = dialect.refuse(example_of(error), Stamp("", 0)).status
+            if error.status not in (404, 405) and dialect.error not in models.setdefault(status, []):
+                models[status].append(dialect.error)
+    return {status: {"model": functools.reduce(operator.or_, models[status])} for status in sorted(models)}
+
+
+def _score_endpoint(endpoints: Endpoints, path: str) -> Callable[[Request], Awaitable[Response]]:
     async def score(request: Request) -> Response:
-        """Score one query against many documents, or any pairs."""
         try:
-            return await _score(endpoints, request)
+            return await _score(endpoints, path, request)
         except ClientDisconnect:
             endpoints.metrics.count_request("cancelled")
             return Response(status_code=CLIENT_GONE_STATUS)
@@ -88,17 +126,27 @@ def _score_router(endpoints: Endpoints) -> APIRouter:
             endpoints.metrics.count_request("cancelled")
             raise
 
-    return router
+    return score
 
 
-async def _score(endpoints: Endpoints, request: Request) -> Response:
+async def _score(endpoints: Endpoints, path: str, request: Request) -> Response:
     started_at = endpoints.clock()
+    fields = as_fields(parse_json(await read_body(request, endpoints.max_body_bytes)))
+    dialect, entry = endpoints.dispatch.match(path, fields)
+    request.scope[DIALECT_KEY] = dialect  # from here on an error takes its shape
     if not endpoints.readiness.is_ready:
         raise _refusal(endpoints.readiness)
-    body = await read_body(request, endpoints.limits.max_body_bytes)
-    pairs = parse_score_request(body, endpoints.limits.max_documents)
-    scored = await unless_client_goes(request, endpoints.scorer.score(pairs))
-    response = json_response(score_answer(scored, endpoints.scorer.scale.names, endpoints.model))
+    ask = entry.read(fields, endpoints.served)
+    scored = await unless_client_goes(request, endpoints.scorer.score(ask.pairs, ask.cut))
+    response = reply_response(ask.write(scored, endpoints.new_stamp()))
+    _measure(endpoints, dialect, scored, response, started_at)
+    return response
+
+
+def _measure(
+    endpoints: Endpoints, dialect: Dialect, scored: ScoredRequest, response: Response, started_at: float
+) -> None:
+    """Say in the response's header and in the metrics where the time went and what was scored."""
     now = endpoints.clock()
     seconds = _stage_seconds(scored.stages, now)
     response.headers["Server-Timing"] = ", ".join(f"{stage};dur={1e3 * took:.3f}" for stage, took in seconds.items())
@@ -107,9 +155,9 @@ async def _score(endpoints: Endpoints, request: Request) -> Response:
         metrics.observe_stage(stage, took)
     metrics.observe_stage("total", now - started_at)
     metrics.count_request("ok")
+    metrics.count_dialect(dialect.name)
     metrics.count_pairs(scored.usage.num_pairs, scored.usage.num_distinct_pairs, sum(scored.pairs.truncated))
     metrics.count_grades(scored.pairs.grades)
-    return response
 
 
 def _refusal(readiness: Readiness) -> ServiceError:
@@ -167,6 +215,22 @@ async def unless_client_goes(request: Request, answer: Awaitable[T]) -> T:
         answering.cancel()
 
 
+def _facts_router(endpoints: Endpoints) -> APIRouter:
+    router = APIRouter(tags=["facts"])
+
+    def fact_endpoint(tell: Callable[[ServedModel], Any]) -> Callable[[], Awaitable[Response]]:
+        async def fact() -> Response:
+            return json_response(tell(endpoints.served))
+
+        return fact
+
+    for dialect in endpoints.dispatch.dialects:
+        for path, tell in dialect.facts.items():
+            summary = f"What is served, as {dialect.name} tells it"
+            router.add_api_route(path, fact_endpoint(tell), summary=summary, name=path, response_class=Response)
+    return router
+
+
 def _probe_router(endpoints: Endpoints) -> APIRouter:
     router = APIRouter(tags=["operations"])
     readiness = endpoints.readiness
@@ -177,7 +241,7 @@ def _probe_router(endpoints: Endpoints) -> APIRouter:
             "ready": readiness.is_ready,
             "stage": status.stage,
             "detail": status.detail,
-            "model": endpoints.model,
+            "model": {"name": endpoints.served.name, "hash": endpoints.served.hash},
         }
         return json_response(content, 200 if is_good else 503)
 
@@ -186,10 +250,15 @@ def _probe_router(endpoints: Endpoints) -> APIRouter:
         """Answer 200 as long as the event loop turns."""
         return status_response(is_good=True)
 
-    @router.get("/readyz", summary="Ready for traffic", response_class=Response, responses={503: {}})
     async def readyz() -> Response:
         """Answer 200 once warmed up and self-tested, else 503; the body names the stage."""
         return status_response(is_good=readiness.is_ready)
+
+    # /health is what TEI's and vLLM's callers probe, /ping what SageMaker does.
+    for path in ("/readyz", "/health", "/ping"):
+        router.add_api_route(
+            path, readyz, summary="Ready for traffic", response_class=Response, responses={503: {}}, name=path
+        )
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def metrics() -> Response:
@@ -199,9 +268,9 @@ def _probe_router(endpoints: Endpoints) -> APIRouter:
     return router
 
 
-def request_schema() -> dict[str, Any]:
-    """JSON schema of a /score body with every reference resolved in place."""
-    _, schema = models_json_schema([(model, "validation") for model in REQUEST_MODELS])
+def request_schema(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """JSON schema of a body that is one of `models`, with every reference resolved in place."""
+    _, schema = models_json_schema([(model, "validation") for model in models])
     definitions = schema["$defs"]
 
     def resolve(node: Any) -> Any:
@@ -213,4 +282,4 @@ def request_schema() -> dict[str, Any]:
             return resolve(definitions[node["$ref"].rsplit("/", 1)[-1]])
         return {key: resolve(child) for key, child in node.items()}
 
-    return {"oneOf": [resolve(definitions[model.__name__]) for model in REQUEST_MODELS]}
+    return {"anyOf": [resolve(definitions[model.__name__]) for model in models]}

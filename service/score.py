@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from relevance.errors import PromptError
 from relevance.grades import GradeScale
 from relevance.pair import Pair
-from relevance.prompt import PromptEncoder
+from relevance.prompt import End, PromptEncoder
 from relevance.scoring import FloatArray, IntArray, expected_score, grade_distribution, most_likely_grade
 from relevance.spec import ScoringSpec
 from relevance.tokenization import TextTokenizer
@@ -30,6 +30,18 @@ INLINE_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """What becomes of a document that is too long."""
+
+    max_document_tokens: int | None = None
+    """Cut shorter than the model needs; None: to what the model takes."""
+    keep: End = "start"
+    """Which end of the document stays."""
+    is_allowed: bool = True
+    """False: a request with such a document is refused instead."""
+
+
+@dataclass(frozen=True, slots=True)
 class TokenisedPairs:
     """The distinct prompts of a request, and which of them each pair is."""
 
@@ -39,6 +51,9 @@ class TokenisedPairs:
     query_truncated: bool
     """Whether any query was cut."""
     prompt_of_pair: Sequence[int]
+
+
+DEFAULT_CUT = Cut()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +117,16 @@ class Scorer:
         self._clock = clock
         self.scale: GradeScale = spec.scale
 
-    async def score(self, pairs: Sequence[Pair]) -> ScoredRequest:
+    async def score(self, pairs: Sequence[Pair], cut: Cut = DEFAULT_CUT) -> ScoredRequest:
         """Score `pairs`, at least one.
 
         Raises:
-            InvalidFieldsError: an instruction that does not fit the template.
+            InvalidFieldsError: an instruction that does not fit the template, or a document too long where `cut`
+                allows none.
             ServiceError: what `Batcher.submit` raises.
         """
         started_at = self._clock()
-        tokenised = await self._tokenise(pairs)
+        tokenised = await self._tokenise(pairs, cut)
         tokenise_s = self._clock() - started_at
         work = ScoreWork(tokenised.prompts)
         await self._batcher.submit(work)
@@ -121,21 +137,22 @@ class Scorer:
             stages=StageTimes(tokenise_s, timings.queue_s, timings.infer_s, timings.finished_at),
         )
 
-    async def _tokenise(self, pairs: Sequence[Pair]) -> TokenisedPairs:
+    async def _tokenise(self, pairs: Sequence[Pair], cut: Cut) -> TokenisedPairs:
         try:
             if sum(len(pair.document) + len(pair.query) for pair in pairs) <= INLINE_CHARACTERS:
-                return tokenise(self._encoder, pairs)
+                return tokenise(self._encoder, pairs, cut)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, tokenise, self._encoder, pairs)
+            return await loop.run_in_executor(self._executor, tokenise, self._encoder, pairs, cut)
         except PromptError as error:
             raise InvalidFieldsError([FieldError(error.field, str(error))]) from error
 
 
-def tokenise(encoder: PromptEncoder, pairs: Sequence[Pair]) -> TokenisedPairs:
+def tokenise(encoder: PromptEncoder, pairs: Sequence[Pair], cut: Cut) -> TokenisedPairs:
     """Token ids of the distinct pairs; each distinct query is encoded once, its documents in one call.
 
     Raises:
         PromptError: an instruction that does not fit the template.
+        InvalidFieldsError: a document is too long and `cut` allows none to be.
     """
     index_of = {pair: index for index, pair in enumerate(dict.fromkeys(pairs))}
     behind: dict[tuple[str, str | None], list[Pair]] = {}
@@ -147,10 +164,14 @@ def tokenise(encoder: PromptEncoder, pairs: Sequence[Pair]) -> TokenisedPairs:
     for (query, instruction), group in behind.items():
         prefix = encoder.encode_prefix(query, instruction)
         query_truncated |= prefix.query_truncated
-        documents = encoder.encode_documents(prefix, [pair.document for pair in group])
+        documents = encoder.encode_documents(
+            prefix, [pair.document for pair in group], cut.max_document_tokens, cut.keep
+        )
         for pair, document in zip(group, documents, strict=True):
             prompts[index_of[pair]] = Prompt(prefix.ids, document.ids)
             truncated[index_of[pair]] = document.truncated
+    if not cut.is_allowed:
+        _refuse_truncated([pair for pair, index in index_of.items() if truncated[index]], pairs, query_truncated)
     order = range(len(index_of))
     return TokenisedPairs(
         prompts=[prompts[index] for index in order],
@@ -158,6 +179,16 @@ def tokenise(encoder: PromptEncoder, pairs: Sequence[Pair]) -> TokenisedPairs:
         query_truncated=query_truncated,
         prompt_of_pair=[index_of[pair] for pair in pairs],
     )
+
+
+def _refuse_truncated(truncated: Sequence[Pair], pairs: Sequence[Pair], query_truncated: bool) -> None:
+    """Raise if anything would be cut, naming the first document by its place in the request."""
+    if truncated:
+        raise InvalidFieldsError(
+            [FieldError("truncate", f"is off, and document {pairs.index(truncated[0])} is longer than the model takes")]
+        )
+    if query_truncated:
+        raise InvalidFieldsError([FieldError("truncate", "is off, and the query is longer than the model takes")])
 
 
 def _grade(tokenised: TokenisedPairs, distinct: FloatArray) -> PairScores:

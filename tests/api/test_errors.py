@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.schemas import MAX_FIELD_ERRORS, ErrorAnswer
+from service.dialects.native import ErrorAnswer
 from service.settings import Settings
+from service.wire import MAX_FIELD_ERRORS
 from tests.api.conftest import Serve, Service, serve_app
 
 GOOD = {"query": "q", "documents": ["d"]}
@@ -158,7 +159,7 @@ async def test_a_bug_is_a_500_that_tells_nothing(service: Service, monkeypatch: 
     def broken(*_: object) -> None:
         raise KeyError("secret detail")
 
-    monkeypatch.setattr("service.routes.parse_score_request", broken)
+    monkeypatch.setattr("service.routes.parse_json", broken)
     response = await service.score(GOOD)
     assert response.status_code == 500
     assert error_of(response)["code"] == "internal"

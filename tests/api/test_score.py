@@ -9,7 +9,7 @@ import pytest
 
 from relevance.pair import Pair
 from relevance.scoring import expected_score
-from service.schemas import ScoreAnswer
+from service.dialects.native import ScoreAnswer
 from service.settings import Settings
 from tests.api.conftest import Serve, Service
 from tests.fakes import GRADE_NAMES, expected_distribution, fake_artifact, fake_spec

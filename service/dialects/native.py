@@ -1,0 +1,175 @@
+"""The native dialect, POST /score: what comes in is validated here, what goes out is shaped here.
+
+Strict: nothing is coerced, unknown keys are refused by name. An answer is built from plain dicts; its models
+below only describe it in the OpenAPI document, and tests hold the two together.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from relevance.pair import Pair
+from service.dialect import Ask, Dialect, Entry, Reply, ServedModel, Stamp, anything_else, has, native_extras
+from service.errors import FieldError, InvalidFieldsError, ServiceError
+from service.score import ScoredRequest
+from service.wire import Fields, Instruction, Query, StrictBody, refuse_too_many, validate
+
+
+class QueryDocuments(StrictBody):
+    """One query, many documents."""
+
+    query: Query
+    documents: list[str] = Field(min_length=1, description="Texts to score; an empty text is scored like any other.")
+    instruction: Instruction = None
+
+
+class QueryDocument(StrictBody):
+    """One pair."""
+
+    query: Query
+    document: str
+
+
+class QueryDocumentPairs(StrictBody):
+    """Any pairs."""
+
+    pairs: list[QueryDocument] = Field(min_length=1)
+    instruction: Instruction = None
+
+
+class PairResult(StrictBody):
+    """One pair's grade."""
+
+    index: int = Field(description="Place of the pair in the request.")
+    grade: int = Field(description="The most likely grade, 0 is the least relevant.")
+    grade_name: str
+    distribution: list[float] = Field(description="Calibrated probability of each grade, in grade order.")
+    score: float = Field(ge=0.0, le=1.0, description="Calibrated expected grade, scaled to [0, 1].")
+    truncated: bool = Field(description="The document was cut to fit the model.")
+    num_tokens: int = Field(description="Tokens of the whole prompt: prefix segment and document segment.")
+
+
+class ModelInfo(StrictBody):
+    """What gave the answer."""
+
+    name: str
+    hash: str = Field(description="sha256 of the artifact's manifest, which covers every file.")
+
+
+class UsageInfo(StrictBody):
+    """What the request cost."""
+
+    prompt_tokens: int = Field(description="Each distinct prefix once, each distinct pair's document segment once.")
+    cached_tokens: int = Field(description="Those of them whose KV another request had computed.")
+    num_pairs: int
+    num_distinct_pairs: int
+    query_truncated: bool = Field(description="A query was cut to fit the model.")
+
+
+class ScoreAnswer(StrictBody):
+    """The answer of POST /score."""
+
+    results: list[PairResult] = Field(description="One per pair, in input order.")
+    model: ModelInfo
+    usage: UsageInfo
+
+
+class FieldDetail(StrictBody):
+    """One field at fault."""
+
+    field: str
+    message: str
+
+
+class ErrorInfo(StrictBody):
+    """What went wrong."""
+
+    code: str
+    message: str
+    field: str | None = Field(default=None, description="The first field at fault, as in `documents.3`.")
+    details: list[FieldDetail] | None = Field(default=None, description="Every field at fault, if there are several.")
+
+
+class ErrorAnswer(StrictBody):
+    """The body of every error."""
+
+    error: ErrorInfo
+
+
+def read(fields: Fields, served: ServedModel) -> Ask:
+    """The pairs of a request, in input order.
+
+    Raises:
+        InvalidFieldsError: it is no request; every field at fault is named.
+    """
+    pairs = _pairs_of(fields, served.max_documents)
+
+    def write(scored: ScoredRequest, _: Stamp) -> Reply:
+        return Reply(_score_answer(scored, served))
+
+    return Ask(pairs, write)
+
+
+def _pairs_of(fields: Fields, max_documents: int) -> list[Pair]:
+    if "pairs" not in fields:
+        refuse_too_many(fields, ["documents"], max_documents)
+        request = validate(QueryDocuments, fields)
+        return [Pair(request.query, document, request.instruction) for document in request.documents]
+    both = [name for name in ("query", "documents") if name in fields]
+    if both:
+        raise InvalidFieldsError([FieldError(name, "give query and documents, or pairs, not both") for name in both])
+    refuse_too_many(fields, ["pairs"], max_documents)
+    request_of_pairs = validate(QueryDocumentPairs, fields)
+    return [Pair(pair.query, pair.document, request_of_pairs.instruction) for pair in request_of_pairs.pairs]
+
+
+def _score_answer(scored: ScoredRequest, served: ServedModel) -> dict[str, Any]:
+    usage = scored.usage
+    return {
+        "results": [
+            {"index": index, "score": score, **native_extras(scored, index, served)}
+            for index, score in enumerate(scored.pairs.scores.tolist())
+        ],
+        "model": {"name": served.name, "hash": served.hash},
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "num_pairs": usage.num_pairs,
+            "num_distinct_pairs": usage.num_distinct_pairs,
+            "query_truncated": usage.query_truncated,
+        },
+    }
+
+
+def refuse(error: ServiceError, _: Stamp) -> Reply:
+    """`{"error": {"code", "message", "field", "details"}}`."""
+    return Reply(error_answer(error.code, str(error), error.field_errors), error.status)
+
+
+def error_answer(code: str, message: str, field_errors: Sequence[FieldError]) -> dict[str, Any]:
+    """The body of an `ErrorAnswer`."""
+    error: dict[str, Any] = {"code": code, "message": message}
+    if field_errors:
+        error["field"] = field_errors[0].field
+    if len(field_errors) > 1:
+        error["details"] = [{"field": one.field, "message": one.message} for one in field_errors]
+    return {"error": error}
+
+
+REQUEST_MODELS: tuple[type[BaseModel], ...] = (QueryDocuments, QueryDocumentPairs)
+
+DIALECT = Dialect(
+    name="native",
+    entries=[
+        Entry(
+            paths={"/score": anything_else, "/invocations": has("pairs")},
+            requests=REQUEST_MODELS,
+            answer=ScoreAnswer,
+            summary="Grade documents for a query",
+            read=read,
+        )
+    ],
+    error=ErrorAnswer,
+    refuse=refuse,
+)
