@@ -1,0 +1,48 @@
+"""The program answers as its OpenAPI document says: generated requests, real HTTP, the tiny artifact."""
+
+import itertools
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service.dialects import discover
+from service.dispatch import Dispatch
+from tests.api.test_program import running
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+def test_generated_requests_are_answered_as_documented() -> None:
+    with running() as program:
+        schema = schemathesis.openapi.from_url(f"{program.url}/openapi.json")
+        operations = [operation.ok() for operation in schema.get_all_operations()]
+        assert {operation.path for operation in operations} > set(Dispatch(discover()).paths)
+        statuses: set[int] = set()
+
+        modes = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+        scoring = [operation for operation in operations if operation.method == "post"]
+        for operation, mode in itertools.product(scoring, modes):
+
+            @settings(
+                max_examples=20,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def ask(case: schemathesis.Case) -> None:
+                response = case.call(base_url=program.url)
+                statuses.add(response.status_code)
+                case.validate_response(response, checks=CHECKS)
+
+            ask()
+        assert statuses >= {200, 422}
+        assert program.metric('relevance_requests_total{outcome="internal"}') == 0
