@@ -4,13 +4,13 @@ PORT ?= 8080
 ARTIFACT ?= artifacts/default
 DATA_DIR ?= data
 RUN ?= runs/default
-PACKAGES = relevance engine service model_export training loadtest benchmarks
+
 SERVE_PYTHON = .venv/bin/python
 DEV_PYTHON = .venv-dev/bin/python
 # Where torch comes from; on a machine without a GPU point it at a CPU build: TORCH_PIP_ARGS="--index-url ..."
 TORCH_PIP_ARGS ?=
 
-.PHONY: serve install install-dev test check lint types layers format clean train-default export-default evaluate bench-engine tiny
+.PHONY: serve install install-dev test check lint types layers format clean train-default export-default evaluate bench-engine tiny pages
 
 serve: install  ## serve the embedded default on PORT
 	$(SERVE_PYTHON) -m service --artifact $(ARTIFACT) --port $(PORT)
@@ -75,3 +75,6 @@ bench-engine: install-dev  ## packed against one by one and padded, into results
 
 tiny: install-dev  ## rebuild the artifact the tests run on
 	$(DEV_PYTHON) -m model_export.tiny tests/data/tiny_artifact
+
+pages: install-dev  ## figures and module table of the pages, from results/ and docstrings
+	$(DEV_PYTHON) -m benchmarks.pages

@@ -70,6 +70,10 @@ class ExportOptions:
     seed: int = 0
 
 
+# The one file of an artifact folder that the manifest does not list, and a new export keeps.
+MODEL_CARD = "README.md"
+
+
 def export(options: ExportOptions) -> Manifest:
     """Publish an artifact at `options.out`; the manifest it got.
 
@@ -108,6 +112,8 @@ def _verify(folder: Path) -> None:
 def _replace_folder(folder: Path, out: Path) -> None:
     folder.chmod(0o755)  # temporary folders are private
     if out.exists():
+        if (out / MODEL_CARD).is_file():  # written by people, about the model rather than its bytes
+            shutil.copy2(out / MODEL_CARD, folder)
         shutil.rmtree(out)
     folder.rename(out)
 

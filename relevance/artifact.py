@@ -7,6 +7,8 @@ An artifact is a folder:
     model.onnx        the graph (see `GraphInfo` for its inputs and outputs)
     model.onnx.data   its weights, where they do not fit the graph file
 
+A README.md, the model card, may lie beside them; nothing reads it.
+
 Loading verifies every hash and refuses any field, file or format version it does not know, saying which and
 why: a scorer that starts has the bytes that passed the parity gate. Nothing in an artifact is code.
 """

@@ -1,6 +1,6 @@
 """Checkpoints: a Hugging Face folder anyone can load, and the state a run resumes from.
 
-    RUN/checkpoint/     weights, config.json, tokenizer.json, scoring_spec.json    (what the export takes)
+    RUN/checkpoint/     weights, config.json, tokenizer.json, scoring_spec.json, training.json: what the export takes
     RUN/resume.pt       optimiser state and step
     RUN/log.jsonl       one JSON object per event
 
@@ -31,13 +31,16 @@ class RunLog:
             out.write(json.dumps(event) + "\n")
 
 
-def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer_json: str, spec: ScoringSpec) -> None:
-    """Write a complete checkpoint folder, replacing the one before."""
+def save_checkpoint(
+    folder: Path, model: PreTrainedModel, tokenizer_json: str, spec: ScoringSpec, training: dict[str, Any]
+) -> None:
+    """Write a complete checkpoint folder, replacing the one before; `training` says how it was made."""
     temporary = folder.with_name(folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
     (temporary / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
     spec.to_file(temporary / SPEC_FILE)
+    (temporary / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 

@@ -26,6 +26,7 @@ from transformers import PreTrainedModel
 
 from relevance import metrics
 from relevance.calibration import fit_temperature
+from relevance.provenance import current_commit, versions
 from relevance.scoring import expected_score, grade_distribution, most_likely_grade
 from relevance.spec import ScoringSpec
 from training.checkpoint import RunLog, load_resume, save_checkpoint, save_resume
@@ -142,11 +143,23 @@ class SftRun:
             done = step + 1
             if done % self.config.evaluate_every == 0 or done == end:
                 self._evaluate(done)
-            if done % self.config.checkpoint_every == 0 or done == end:
-                save_resume(self.run_dir, self.model, self.optimizer, done, config_json)
-                save_checkpoint(self.run_dir / "checkpoint", self.model, self.tokenizer_json, self.spec)
+            if done % self.config.checkpoint_every == 0:
+                self._save(done, config_json)
         progress.close()
+        self._save(end, config_json)
         return end
+
+    def _save(self, step: int, config_json: str) -> None:
+        save_resume(self.run_dir, self.model, self.optimizer, step, config_json)
+        training = {
+            "stage": "sft",
+            "step": step,
+            "num_steps": self.num_steps,
+            "commit": current_commit(),
+            "versions": versions(("torch", "transformers")),
+            "config": json.loads(config_json),
+        }
+        save_checkpoint(self.run_dir / "checkpoint", self.model, self.tokenizer_json, self.spec, training)
 
     def _between(self, first: int, end: int) -> Iterator[tuple[int, list[Example]]]:
         every = (batch for batches in self.passes for batch in batches)

@@ -49,8 +49,10 @@ def test_a_refused_export_keeps_the_artifact_before_and_a_good_one_replaces_it(
     first = load_artifact(out)
     assert main([str(bert_folder), str(out), "--precision", "fp32", "--threshold", "fp32.max_difference=0"]) == 1
     assert load_artifact(out).hash == first.hash
+    (out / "README.md").write_text("the model card")
     assert main([str(bert_folder), str(out), "--precision", "fp32", "--name", "second"]) == 0
     assert load_artifact(out).manifest.name == "second"
+    assert (out / "README.md").read_text() == "the model card"
     assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
 

@@ -1,12 +1,14 @@
-"""The figures of README and model card, rendered from `results/`; nothing is typed in by hand.
+"""The generated parts of the pages: figures from `results/`, the module table from docstrings.
 
-    python -m benchmarks.readme            # rewrite the marked blocks
-    python -m benchmarks.readme --check    # exit 1 if a block is not what results/ say
+    python -m benchmarks.pages            # rewrite the marked blocks
+    python -m benchmarks.pages --check    # exit 1 if a block is stale
 
-A block stands between `<!-- figures:NAME -->` and `<!-- /figures -->`; NAME is a function below.
+A block stands between `<!-- generated:NAME -->` and `<!-- /generated -->`; NAME is a function below. Nothing in it is
+typed in by hand.
 """
 
 import argparse
+import ast
 import json
 import re
 import sys
@@ -15,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/numbers.md", "artifacts/default/README.md")
-_BLOCK = re.compile(r"(<!-- figures:(\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
+PAGES = ("README.md", "docs/numbers.md", "docs/architecture.md", "artifacts/default/README.md")
+PACKAGES = ("relevance", "engine", "service", "model_export", "training", "loadtest", "benchmarks")
+_BLOCK = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 
 def read_result(name: str) -> dict[str, Any]:
@@ -90,11 +93,46 @@ def engine() -> str:
     return _table(header, rows) + _source("bench_engine")
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"quality": quality, "everyday": everyday, "engine": engine}
+def parity() -> str:
+    """What the parity gate measured of the default."""
+    manifest = json.loads((ROOT / "artifacts" / "default" / "manifest.json").read_text(encoding="utf-8"))
+    rows = [
+        [
+            one["compared"],
+            str(one["num_pairs"]),
+            f"{one['max_difference']:.1e}",
+            f"{one['mean_difference']:.1e}",
+            f"{one['grade_flips']:.3f}",
+            f"{one['kendall_tau']:.4f}",
+        ]
+        for one in manifest["parity"]["agreements"]
+    ]
+    header = ["compared", "pairs", "max difference", "mean difference", "grade flips", "Kendall tau"]
+    return _table(header, rows) + f"\nOn {manifest['parity']['pairs']}.\n"
+
+
+def modules() -> str:
+    """One line per module: the first sentence of its docstring."""
+    rows = []
+    for path in (p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))):
+        if path.name != "__init__.py":
+            paragraph = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
+            first = paragraph.replace("\n", " ").partition(". ")[0].rstrip(".:")
+            rows.append([f"`{path.relative_to(ROOT)}`", first])
+    return _table(["module", "one line"], rows)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "quality": quality,
+    "everyday": everyday,
+    "engine": engine,
+    "parity": parity,
+    "modules": modules,
+}
 
 
 def render(text: str) -> str:
-    """`text` with every block filled from `results/`."""
+    """`text` with every block made anew."""
     return _BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]()}{match[3]}", text)
 
 
