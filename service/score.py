@@ -192,14 +192,16 @@ def _refuse_truncated(truncated: Sequence[Pair], pairs: Sequence[Pair], query_tr
 
 
 def _grade(tokenised: TokenisedPairs, distinct: FloatArray) -> PairScores:
-    distribution = distinct[tokenised.prompt_of_pair]
+    # Everything is computed per distinct pair: the last bit of a sum over grades depends on a row's place among the
+    # others, and equal documents must tie.
+    of_pair = tokenised.prompt_of_pair
     num_tokens = [len(prompt.prefix_ids) + len(prompt.document_ids) for prompt in tokenised.prompts]
     return PairScores(
-        grades=most_likely_grade(distribution),
-        distribution=distribution,
-        scores=expected_score(distribution),
-        truncated=[tokenised.truncated[index] for index in tokenised.prompt_of_pair],
-        num_tokens=[num_tokens[index] for index in tokenised.prompt_of_pair],
+        grades=most_likely_grade(distinct)[of_pair],
+        distribution=distinct[of_pair],
+        scores=expected_score(distinct)[of_pair],
+        truncated=[tokenised.truncated[index] for index in of_pair],
+        num_tokens=[num_tokens[index] for index in of_pair],
     )
 
 

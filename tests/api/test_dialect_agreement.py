@@ -1,6 +1,7 @@
 """One model, many wire formats: the same pairs get the same scores and the same order in all of them."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,19 @@ async def test_scores_and_order_are_those_of_the_model(
     assert "infer;dur=" in response.headers["server-timing"]
     assert len(service.engine.prefills) == 1, "one prefill for the one query"
     assert sum(map(len, service.engine.packs)) == len(set(DOCUMENTS)), "equal documents are computed once"
+
+
+async def test_equal_documents_tie_exactly_wherever_they_stand(service: Service) -> None:
+    for number in range(2, 40):
+        documents = [f"document {n % 5}" for n in range(number)]
+        results = (await service.client.post("/v2/rerank", json={"query": QUERY, "documents": documents})).json()[
+            "results"
+        ]
+        scores = of_results({"results": results})
+        assert [scores[n] for n in range(number)] == [scores[n % 5] for n in range(number)]
+        for first, second in pairwise(results):
+            if first["relevance_score"] == second["relevance_score"]:
+                assert first["index"] < second["index"]
 
 
 def test_every_entry_of_every_dialect_takes_part() -> None:
