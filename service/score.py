@@ -192,8 +192,8 @@ def _refuse_truncated(truncated: Sequence[Pair], pairs: Sequence[Pair], query_tr
 
 
 def _grade(tokenised: TokenisedPairs, distinct: FloatArray) -> PairScores:
-    # Everything is computed per distinct pair: the last bit of a sum over grades depends on a row's place among the
-    # others, and equal documents must tie.
+    # Computed per distinct pair and copied: BLAS promises nothing about the last bit of equal rows, and equal
+    # documents must tie.
     of_pair = tokenised.prompt_of_pair
     num_tokens = [len(prompt.prefix_ids) + len(prompt.document_ids) for prompt in tokenised.prompts]
     return PairScores(
