@@ -10,7 +10,7 @@ DEV_PYTHON = .venv-dev/bin/python
 # Where torch comes from; on a machine without a GPU point it at a CPU build: TORCH_PIP_ARGS="--index-url ..."
 TORCH_PIP_ARGS ?=
 
-.PHONY: serve install install-dev test check lint types layers format clean train-default export-default evaluate bench-engine tiny pages
+.PHONY: serve install install-dev test check lint types layers format clean train-default export-default evaluate bench-engine tiny pages test-clients
 
 serve: install  ## serve the embedded default on PORT
 	$(SERVE_PYTHON) -m service --artifact $(ARTIFACT) --port $(PORT)
@@ -31,6 +31,20 @@ install-dev: .venv-dev/installed  ## everything: torch, export, training, tests
 test: install-dev  ## all tests
 	$(DEV_PYTHON) -m pytest
 
+test-clients: .venv-clients/installed .venv-clients-apart/installed  ## other people's clients against the running service
+	$(CLIENTS_OFFLINE) .venv-clients/bin/python -m pytest $(CLIENT_TESTS)
+	$(CLIENTS_OFFLINE) .venv-clients-apart/bin/python -m pytest $(CLIENT_TESTS)
+
+# Some of them report or fetch at import.
+CLIENTS_OFFLINE = HAYSTACK_TELEMETRY_ENABLED=False LITELLM_LOCAL_MODEL_COST_MAP=True
+# Their warnings are theirs, and the other tests' fixtures need packages that are not there.
+CLIENT_TESTS = tests/clients --confcutdir=tests/clients -o filterwarnings=ignore
+
+.venv-%/installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check -e ".[cpu,$*]"
+	@touch $@
+
 check: install-dev lint types layers test  ## what CI runs
 
 lint: install-dev
@@ -48,7 +62,7 @@ format: install-dev
 	$(DEV_PYTHON) -m ruff format .
 
 clean:
-	rm -rf .venv .venv-dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-clients .venv-clients-apart .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # Data lie under DATA_DIR (docs/training.md says where they come from); runs under RUN.
 SIMILARITY = $(DATA_DIR)/similarity.jsonl.gz

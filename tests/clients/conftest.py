@@ -1,4 +1,4 @@
-"""The running service, started with the interpreter it is installed for: the clients live in another environment."""
+"""The running service, a process of its own beside the clients."""
 
 import re
 import subprocess
@@ -10,10 +10,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "data" / "tiny_artifact"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--service-python", default=sys.executable, help="interpreter that has the service's packages")
 
 
 def wait_for(process: subprocess.Popen[str], pattern: str) -> str:
@@ -28,12 +24,9 @@ def wait_for(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def service_url(pytestconfig: pytest.Config) -> Iterator[str]:
+def service_url() -> Iterator[str]:
     """Address of a service over the tiny artifact that takes at most 50 documents."""
-    python = pytestconfig.getoption("--service-python", sys.executable)
-    # Not resolved: an environment's interpreter is a link, and what it links to knows nothing of the environment.
-    command = [str(Path(python).absolute()), "-m", "service", "--artifact", str(TINY), "--port", "0"]
-    command += ["--max-documents", "50"]
+    command = [sys.executable, "-m", "service", "--artifact", str(TINY), "--port", "0", "--max-documents", "50"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             url = wait_for(process, r"running on (http://[\d.:]+)")

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,11 @@ ROWS = re.findall(
     r"^\| ([\w-]+) \| ([\d., ]+) \| `.*` \| `(.*)` \| `test_snippets\[([\w-]+)\]` \|$", PAGE, re.MULTILINE
 )
 CLIENTS = {name: (package, versions.split(", ")) for package, versions, _, name in ROWS}
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS: dict[str, dict[str, str]] = {
+    extra: dict(one.split("==") for one in PROJECT["optional-dependencies"][extra])
+    for extra in ("clients", "clients-apart")
+}
 QUERY = "usb c cable"
 DOCUMENTS = ["HDMI cable", "USB-C to USB-C 1 m", "wool socks"]
 
@@ -21,6 +27,28 @@ def test_every_snippet_has_a_row_and_every_row_a_snippet() -> None:
     assert sorted(SNIPPETS) == sorted(CLIENTS)
     assert PAGE.count("```python") == len(SNIPPETS) >= 19
     assert PAGE.count("| `test_snippets[") == len(CLIENTS)
+
+
+def installed(package: str) -> str | None:
+    """The version that is installed, None if it is not."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def test_every_client_is_in_an_extra_at_a_version_of_the_table() -> None:
+    pinned = {(package, version) for extra in EXTRAS for package, version in EXTRAS[extra].items()}
+    listed = {(package, version) for package, versions in CLIENTS.values() for version in versions}
+    assert listed <= pinned, "a client of the table that no environment installs"
+
+
+def test_what_an_extra_pins_is_installed_whole() -> None:
+    """So that no client is skipped in both environments."""
+    mine = [extra for extra in EXTRAS if EXTRAS[extra]["cohere"] == installed("cohere")]
+    if not mine:
+        pytest.skip("no clients here: make test-clients")
+    assert {package: installed(package) for package in EXTRAS[mine[0]]} == EXTRAS[mine[0]]
 
 
 @pytest.fixture
@@ -33,11 +61,9 @@ def expected(service_url: str) -> list[tuple[str, float]]:
 @pytest.mark.parametrize("name", SNIPPETS)
 def test_snippets(name: str, service_url: str, expected: list[tuple[str, float]]) -> None:
     package, versions = CLIENTS[name]
-    try:
-        installed = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip(f"{package} is in the other environment")
-    assert installed in versions, f"{package} {installed} is not the version in the table"
+    if installed(package) is None:
+        pytest.skip(f"{package} is not installed here: make test-clients")
+    assert installed(package) in versions
     source = SNIPPETS[name]
     assert "http://localhost:8080" in source
     variables: dict[str, object] = {}
