@@ -76,17 +76,15 @@ def create_app(
     """
     artifact = artifact or load_artifact(settings.artifact)
     build = engine_factory or (lambda built: OrtEngine(built, num_threads=settings.num_threads))
-    manifest = artifact.manifest
     readiness = Readiness()
     dispatch = Dispatch(discover())
-    dialects = [dialect.name for dialect in dispatch.dialects]
-    metrics = Metrics(manifest.spec.scale.names, _outcomes(), _describe(artifact), dialects)
+    metrics = _new_metrics(artifact, dispatch)
     clock = time.monotonic
     scheduler = Scheduler(_pack_limits(settings), clock)
     prefix_cache = PrefixCache(settings.prefix_cache_mib * 2**20)
     batcher = Batcher(scheduler, prefix_cache, metrics, clock)
     executor = ThreadPoolExecutor(NUM_TOKENISE_THREADS, "tokenise")
-    scorer = Scorer(manifest.spec, artifact.tokenizer, batcher, executor, clock)
+    scorer = Scorer(artifact.manifest.spec, artifact.tokenizer, batcher, executor, clock)
     _watch(metrics, scheduler, prefix_cache, readiness)
 
     def build_engine() -> Engine:
@@ -147,8 +145,14 @@ def _lifespan(
     return lifespan
 
 
-def _outcomes() -> list[str]:
-    return ["ok", "cancelled", *(error.code for error in concrete_errors())]
+def _new_metrics(artifact: Artifact, dispatch: Dispatch) -> Metrics:
+    manifest = artifact.manifest
+    return Metrics(
+        manifest.spec.scale.names,
+        outcomes=["ok", "cancelled", *(error.code for error in concrete_errors())],
+        artifact={"name": manifest.name, "hash": artifact.hash, "precision": manifest.precision},
+        dialects=[dialect.name for dialect in dispatch.dialects],
+    )
 
 
 def _new_stamp() -> Stamp:
@@ -169,10 +173,6 @@ def _served(artifact: Artifact, settings: Settings) -> ServedModel:
         max_pack_tokens=settings.max_pack_tokens,
         max_waiting_tokens=settings.max_waiting_tokens,
     )
-
-
-def _describe(artifact: Artifact) -> dict[str, str]:
-    return {"name": artifact.manifest.name, "hash": artifact.hash, "precision": artifact.manifest.precision}
 
 
 def _pack_limits(settings: Settings) -> PackLimits:
