@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 # Tokenising one large request must not hold up the next; more threads than that only take cores from the model.
 NUM_TOKENISE_THREADS = 2
 
+SUMMARY = "Relevance scoring in one prefill."
+
 EngineFactory = Callable[[Artifact], Engine]
 
 
@@ -102,12 +104,8 @@ def create_app(
         clock=clock,
         new_stamp=_new_stamp,
     )
-    app = FastAPI(
-        title="Answer First",
-        summary="Relevance scoring in one prefill.",
-        lifespan=_lifespan(batcher, executor, readiness, build_engine, on_ready, on_fatal),
-        redirect_slashes=False,
-    )
+    lifespan = _lifespan(batcher, executor, readiness, build_engine, on_ready, on_fatal)
+    app = FastAPI(title="Answer First", summary=SUMMARY, lifespan=lifespan, redirect_slashes=False)
     app.include_router(create_router(endpoints))
     _handle_errors(app, metrics, dispatch)
     return app
