@@ -10,16 +10,12 @@ A request whose client goes away while it waits is cancelled, and what has not b
 """
 
 import asyncio
-import functools
-import operator
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect
 
 from service.dialect import Dialect, Reply, ServedModel, Stamp
@@ -29,10 +25,9 @@ from service.errors import (
     EngineDeadError,
     NotReadyError,
     ServiceError,
-    concrete_errors,
-    example_of,
 )
 from service.metrics import CONTENT_TYPE, Metrics
+from service.openapi import request_schema, response_models
 from service.readiness import Readiness
 from service.score import ScoredRequest, Scorer, StageTimes
 from service.wire import as_fields, parse_json
@@ -92,7 +87,7 @@ def _score_router(endpoints: Endpoints) -> APIRouter:
             summary=entries[-1].summary,
             description="; or: ".join(entry.summary for entry in reversed(entries)),
             response_class=Response,
-            responses=_responses(endpoints.dispatch, path),
+            responses=response_models(endpoints.dispatch, path),
             openapi_extra={
                 "requestBody": {
                     "required": True,
@@ -101,18 +96,6 @@ def _score_router(endpoints: Endpoints) -> APIRouter:
             },
         )
     return router
-
-
-def _responses(dispatch: Dispatch, path: str) -> dict[int | str, dict[str, Any]]:
-    """Answers and errors of `path`, for the OpenAPI document; what is 500 in one dialect is 424 in another."""
-    found = dispatch.entries(path)
-    models: dict[int, list[Any]] = {200: [entry.answer for _, entry in found]}
-    for dialect, _ in found:
-        for error in concrete_errors():
-            status = dialect.refuse(example_of(error), Stamp("", 0)).status
-            if error.status not in (404, 405) and dialect.error not in models.setdefault(status, []):
-                models[status].append(dialect.error)
-    return {status: {"model": functools.reduce(operator.or_, models[status])} for status in sorted(models)}
 
 
 def _score_endpoint(endpoints: Endpoints, path: str) -> Callable[[Request], Awaitable[Response]]:
@@ -266,20 +249,3 @@ def _probe_router(endpoints: Endpoints) -> APIRouter:
         return Response(endpoints.metrics.render(), headers={"content-type": CONTENT_TYPE})
 
     return router
-
-
-def request_schema(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    """JSON schema of a body that is one of `models`, with every reference resolved in place."""
-    _, schema = models_json_schema([(model, "validation") for model in models])
-    definitions = schema["$defs"]
-
-    def resolve(node: Any) -> Any:
-        if isinstance(node, list):
-            return [resolve(child) for child in node]
-        if not isinstance(node, dict):
-            return node
-        if "$ref" in node:
-            return resolve(definitions[node["$ref"].rsplit("/", 1)[-1]])
-        return {key: resolve(child) for key, child in node.items()}
-
-    return {"anyOf": [resolve(definitions[model.__name__]) for model in models]}
