@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from relevance.pair import Pair
-from service.dialect import Ask, Dialect, Entry, Reply, ServedModel, Stamp, anything_else, has, native_extras
+from service.dialect import Ask, Dialect, Entry, Reply, ServedModel, Stamp, anything_else, has
 from service.errors import FieldError, InvalidFieldsError, ServiceError
-from service.score import ScoredRequest
+from service.score import PairScores, ScoredRequest
 from service.wire import Fields, Instruction, Query, StrictBody, refuse_too_many, validate
 
 
@@ -127,10 +127,7 @@ def _pairs_of(fields: Fields, max_documents: int) -> list[Pair]:
 def _score_answer(scored: ScoredRequest, served: ServedModel) -> dict[str, Any]:
     usage = scored.usage
     return {
-        "results": [
-            {"index": index, "score": score, **native_extras(scored, index, served)}
-            for index, score in enumerate(scored.pairs.scores.tolist())
-        ],
+        "results": _results(scored.pairs, served.grade_names),
         "model": {"name": served.name, "hash": served.hash},
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
@@ -140,6 +137,29 @@ def _score_answer(scored: ScoredRequest, served: ServedModel) -> dict[str, Any]:
             "query_truncated": usage.query_truncated,
         },
     }
+
+
+def _results(pairs: PairScores, grade_names: Sequence[str]) -> list[dict[str, Any]]:
+    columns = zip(
+        pairs.grades.tolist(),
+        pairs.distribution.tolist(),
+        pairs.scores.tolist(),
+        pairs.truncated,
+        pairs.num_tokens,
+        strict=True,
+    )
+    return [
+        {
+            "index": index,
+            "grade": grade,
+            "grade_name": grade_names[grade],
+            "distribution": distribution,
+            "score": score,
+            "truncated": truncated,
+            "num_tokens": num_tokens,
+        }
+        for index, (grade, distribution, score, truncated, num_tokens) in enumerate(columns)
+    ]
 
 
 def refuse(error: ServiceError, _: Stamp) -> Reply:

@@ -67,6 +67,11 @@ def test_without_fields_the_path_tells(path: str, dialect: str) -> None:
     assert DISPATCH.dialect_of(path).name == dialect
 
 
+def test_the_longest_family_tells_whatever_the_order() -> None:
+    for dialects in (discover(), reversed(discover())):
+        assert Dispatch(dialects).dialect_of("/v1/rerank/").name == "jina"
+
+
 def test_every_module_of_the_package_is_found() -> None:
     folder = Path(__file__).parents[2] / "service" / "dialects"
     assert [dialect.name for dialect in discover()] == sorted(
