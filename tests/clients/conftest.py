@@ -1,11 +1,15 @@
 """The running service, a process of its own beside the clients."""
 
+import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +27,10 @@ def wait_for(process: subprocess.Popen[str], pattern: str) -> str:
     raise AssertionError(f"the service ended: {log}")
 
 
-@pytest.fixture(scope="session")
-def service_url() -> Iterator[str]:
-    """Address of a service over the tiny artifact that takes at most 50 documents."""
-    command = [sys.executable, "-m", "service", "--artifact", str(TINY), "--port", "0", "--max-documents", "50"]
+@contextmanager
+def running(*arguments: str) -> Iterator[str]:
+    """Address of a service over the tiny artifact."""
+    command = [sys.executable, "-m", "service", "--artifact", str(TINY), "--port", "0", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             url = wait_for(process, r"running on (http://[\d.:]+)")
@@ -34,3 +38,29 @@ def service_url() -> Iterator[str]:
             yield url
         finally:
             process.terminate()
+
+
+@pytest.fixture(scope="session")
+def service_url() -> Iterator[str]:
+    """A service that takes at most 50 documents."""
+    with running("--max-documents", "50") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def narrow_url() -> Iterator[str]:
+    """A service that admits nothing while anything waits."""
+    with running("--max-waiting-tokens", "1") as url:
+        yield url
+
+
+@pytest.fixture
+def overloaded_url(narrow_url: str) -> Iterator[str]:
+    """The narrow service while a thousand long documents wait; hanging up at the end takes them back."""
+    body = json.dumps({"query": "q", "documents": [f"word {n} " * 100 for n in range(1000)]}).encode()
+    host, port = narrow_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        while "relevance_waiting_documents 0.0" in httpx.get(f"{narrow_url}/metrics").text:
+            pass
+        yield narrow_url
