@@ -22,6 +22,8 @@ from service.wire import Fields, InstructionAlias, Query, TolerantBody, unknown_
 
 # Scores of exactly 0 and 1 have no finite log-odds, and JSON no infinity.
 SMALLEST_ODDS = 1e-12
+# JSON is read deeper than it can be written (orjson: 254 levels), so a document that is repeated must be shallower.
+MAX_DEPTH = 100
 
 
 def _string_or_object(value: object) -> object:
@@ -85,8 +87,10 @@ class RerankBody(TolerantBody):
         """The pairs, in input order.
 
         Raises:
-            InvalidFieldsError: an object document without a text to score.
+            InvalidFieldsError: an object document without a text to score, or one that could not be given back.
         """
+        if self.return_documents:
+            _refuse_deep(self.documents)
         return [
             Pair(self.query, text_of(document, self.rank_fields, index), self.instruction)
             for index, document in enumerate(self.documents)
@@ -112,6 +116,18 @@ def text_of(document: str | dict[str, Any], rank_fields: Sequence[str] | None, i
         wanted = ", ".join(names)[:100]
         raise InvalidFieldsError([FieldError(f"documents.{index}", f"must have text in {wanted}", "missing")])
     return "\n".join(texts)
+
+
+def _refuse_deep(documents: Sequence[object]) -> None:
+    for index, document in enumerate(documents):
+        if _is_deeper(document, MAX_DEPTH):
+            message = f"is nested over {MAX_DEPTH} levels deep, too many to be given back"
+            raise InvalidFieldsError([FieldError(f"documents.{index}", message)])
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_is_deeper(child, levels - 1) for child in children)
 
 
 def rank(scores: FloatArray, top_n: int | None = None) -> list[int]:

@@ -67,6 +67,20 @@ async def test_documents_may_be_objects(service: Service) -> None:
     assert answer["results"][0]["document"] == objects[answer["results"][0]["index"]]
 
 
+@pytest.mark.parametrize("inner", [[], {}])
+async def test_what_is_nested_too_deeply_to_be_written_is_not_given_back(service: Service, inner: Any) -> None:
+    for _ in range(300):
+        inner = [inner] if isinstance(inner, list) else {"k": inner}
+    documents = ["plain", {"text": "deep", "more": inner}]
+    assert len((await rerank(service, documents=documents))["results"]) == 2
+    response = await service.client.post("/v2/rerank", json={**BODY, "documents": documents, "return_documents": True})
+    assert response.status_code == 422
+    assert response.json()["message"].startswith("documents.1: ")
+    shallow = {"text": "deep", "more": [{"k": [1, {"k": None}]}]}
+    (only,) = (await rerank(service, documents=[shallow], return_documents=True))["results"]
+    assert only["document"] == shallow
+
+
 async def test_rank_fields_are_joined_in_their_order(service: Service) -> None:
     objects = [{"text": "no", "body": "b", "title": "t"}, {"title": "only"}]
     joined = await rerank(service, documents=["t\nb", "only"])
