@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.errors import FieldError, InvalidFieldsError, InvalidJsonError
@@ -57,6 +66,14 @@ class TolerantBody(BaseModel):
     """A body of somebody else's dialect."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_null_alone(cls, fields: object) -> object:
+        # Dropped before the names are matched, so that a null `instruction` does not hide an `instruct`.
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 def parse_json(body: bytes) -> object:

@@ -1,6 +1,7 @@
 """POST /v2/rerank."""
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -41,6 +42,10 @@ async def test_null_is_an_option_left_alone(service: Service) -> None:
         ["model", "top_n", "return_documents", "rank_fields", "max_tokens_per_doc", "instruction", "native", "priority"]
     )
     assert (await rerank(service, **options))["results"] == (await rerank(service))["results"]
+    assert await rerank(service, top_n=None, top_k=1, instruction=None, instruct="strict") == {
+        **(await rerank(service, top_n=1, instruction="strict")),
+        "id": ANY,
+    }
 
 
 async def test_documents_come_back_as_objects_when_asked_for(service: Service) -> None:
