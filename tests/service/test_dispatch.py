@@ -79,6 +79,11 @@ def test_every_module_of_the_package_is_found() -> None:
     )
 
 
+def test_a_dialect_is_one_file() -> None:
+    for path in (Path(__file__).parents[2] / "service" / "dialects").glob("[a-z]*.py"):
+        assert "service.dialects." not in path.read_text(encoding="utf-8").replace("`service.dialects.", ""), path.name
+
+
 def altered(claim: object) -> list[Dialect]:
     """The dialects, with TEI's claim on /rerank changed."""
     dialects = {dialect.name: dialect for dialect in discover()}
