@@ -102,7 +102,8 @@ class PaddedModel:
         options.intra_op_num_threads = num_threads
         self._session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
         self._graph = artifact.manifest.graph
-        self._causal = artifact.manifest.spec.attention == "causal"
+        self._attention = artifact.manifest.spec.attention
+        self._num_suffix = len(artifact.tokenizer.encode_literal(artifact.manifest.spec.template.suffix))
 
     def label_logits(self, prompts: Sequence[tuple[tuple[int, ...], int]]) -> NDArray[np.float32]:
         """Label logits [B, K] of whole prompts, each given with the length of its prefix segment."""
@@ -113,12 +114,15 @@ class PaddedModel:
         for row, (prompt, prefix_length) in enumerate(prompts):
             start = width - len(prompt)
             ids[row, start:], positions[row, start:] = prompt, np.arange(len(prompt))
-            own = bias[row, 0, start:, 1 + start :]
-            if self._causal:
+            own, suffix = bias[row, 0, start:, 1 + start :], len(prompt) - self._num_suffix
+            if self._attention == "causal":
                 own[np.tri(len(prompt), dtype=bool)] = 0.0
-            else:
-                own[:prefix_length, :prefix_length] = 0.0
-                own[prefix_length:] = 0.0
+                continue
+            own[:prefix_length, :prefix_length] = 0.0
+            own[prefix_length:] = 0.0
+            if self._attention == "isolated":
+                own[prefix_length:suffix, :prefix_length] = own[prefix_length:suffix, suffix:] = graph.masked_bias
+                positions[row, start + prefix_length :] -= prefix_length
         past = np.zeros((size, graph.num_kv_heads, 1, graph.head_dim), dtype=np.float32)
         feed = {f"past_key_values.{i}.{kind}": past for i in range(graph.num_layers) for kind in ("key", "value")}
         feed |= {"input_ids": ids, "position_ids": positions, "attention_bias": bias}

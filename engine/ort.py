@@ -47,6 +47,7 @@ class OrtEngine:
         """
         self._graph = artifact.manifest.graph
         self._attention = artifact.manifest.spec.attention
+        self._num_suffix = len(artifact.tokenizer.encode_literal(artifact.manifest.spec.template.suffix))
         self._kv_type = _float_type(self._graph.kv_dtype)
         self._bias_type = _float_type(self._graph.bias_dtype)
         options = onnxruntime.SessionOptions()
@@ -97,7 +98,10 @@ class OrtEngine:
         starts = dict(
             zip((id(p) for p in prefixes), np.cumsum([NUM_NULL_SLOTS, *(p.num_tokens for p in prefixes)]), strict=False)
         )
-        segments = [Segment(work.ids, int(starts[id(work.prefix)]), work.prefix.num_tokens) for work in documents]
+        segments = [
+            Segment(work.ids, int(starts[id(work.prefix)]), work.prefix.num_tokens, self._num_suffix)
+            for work in documents
+        ]
         num_past = NUM_NULL_SLOTS + sum(prefix.num_tokens for prefix in prefixes)
         row = self._row(segments, num_past)
         (logits,) = self._run(["label_logits"], row, self._join(prefixes))

@@ -31,7 +31,9 @@ class Segment:
     past_start: int
     """First past slot it sees."""
     past_length: int
-    """How many it sees: the length of its prefix, and so the position of its first token."""
+    """How many it sees: the length of its prefix."""
+    num_suffix: int = 0
+    """How many of its last tokens are the prompt's suffix; 0 for a prefix."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +62,7 @@ def plan_packs(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 def build_row(segments: Sequence[Segment], num_past: int, attention: Attention, masked_bias: float) -> Row:
     """Pack `segments` (at least one, none empty) into one row behind `num_past` past slots.
 
-    With `causal` attention a token sees the tokens of its segment up to itself, with `segment` all of them.
+    `attention` says what a token sees of its own segment and of its prefix: see `relevance.attention`.
     """
     lengths = [len(segment.ids) for segment in segments]
     ends = np.cumsum(lengths)
@@ -69,12 +71,19 @@ def build_row(segments: Sequence[Segment], num_past: int, attention: Attention, 
     position_ids = np.empty(num_tokens, dtype=np.int64)
     for segment, length, end in zip(segments, lengths, ends.tolist(), strict=True):
         start = end - length
-        bias[start:end, segment.past_start : segment.past_start + segment.past_length] = 0.0
         own = bias[start:end, num_past + start : num_past + end]
-        if attention == "causal":
+        past = bias[start:end, segment.past_start : segment.past_start + segment.past_length]
+        first_position = segment.past_length
+        if attention == "isolated" and segment.num_suffix:
+            body = length - segment.num_suffix
+            own[:body, :body] = 0.0
+            own[body:] = past[body:] = 0.0
+            first_position = 0
+        elif attention == "causal":
             own[np.tri(length, dtype=bool)] = 0.0
+            past[:] = 0.0
         else:
-            own[:] = 0.0
-        position_ids[start:end] = np.arange(segment.past_length, segment.past_length + length)
+            own[:] = past[:] = 0.0
+        position_ids[start:end] = np.arange(first_position, first_position + length)
     input_ids = np.fromiter((i for segment in segments for i in segment.ids), dtype=np.int64, count=num_tokens)
     return Row(input_ids[None], position_ids[None], bias[None, None], (ends - 1).astype(np.int64))

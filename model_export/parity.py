@@ -60,13 +60,19 @@ def torch_distributions(checkpoint: Checkpoint, pairs: Sequence[Pair]) -> Iterat
 def _label_logits(checkpoint: Checkpoint, prefix: tuple[int, ...], document: tuple[int, ...]) -> FloatArray:
     model, length = checkpoint.model, len(prefix) + len(document)
     allowed = torch.ones(length, length, dtype=torch.bool).tril()
-    if checkpoint.spec.attention == "segment":
+    positions = torch.arange(length)
+    if checkpoint.spec.attention != "causal":
         allowed[: len(prefix), : len(prefix)] = True
         allowed[len(prefix) :] = True
+    if checkpoint.spec.attention == "isolated":
+        suffix = length - len(checkpoint.tokenizer.encode_literal(checkpoint.spec.template.suffix))
+        allowed[len(prefix) : suffix, : len(prefix)] = False
+        allowed[len(prefix) : suffix, suffix:] = False
+        positions[len(prefix) :] -= len(prefix)
     hidden = model.base_model(
         input_ids=torch.tensor([prefix + document]),
         attention_mask=allowed[None, None],
-        position_ids=torch.arange(length)[None],
+        position_ids=positions[None],
         use_cache=False,
     ).last_hidden_state[:, -1]
     head = model.cls if isinstance(model, BertLMHeadModel) else model.get_output_embeddings()

@@ -1,11 +1,18 @@
 """Who may look at whom inside a prompt.
 
+A prompt is a prefix segment (up to and with the query) and a document segment: the document and, last, the suffix the
+grade is read at.
+
 causal: every token sees itself and those before it.
-segment: tokens of the prefix segment see the whole prefix, tokens of a document segment see the prefix and their
-whole segment, both ways; tokens generated after the prompt are causal. It keeps what an encoder knows, and a prefix
-still does not depend on its documents, so its KV can be shared.
+segment: tokens of the prefix see the whole prefix, tokens of a document segment see the prefix and their whole segment,
+both ways. It keeps what an encoder knows.
+isolated: prefix and document see themselves only, both ways, each numbered from position 0; the suffix sees all. Query
+and document are encoded as a bi-encoder would, and compared at the suffix.
+
+In all three a prefix does not depend on its documents, so its KV can be shared, and what is generated after the prompt
+is causal.
 """
 
 from typing import Literal
 
-Attention = Literal["causal", "segment"]
+Attention = Literal["causal", "segment", "isolated"]

@@ -165,6 +165,11 @@ class PromptEncoder:
     def _num_document_literals(self) -> int:
         return self._document.num_literal_tokens + len(self._suffix_ids)
 
+    @property
+    def num_suffix_tokens(self) -> int:
+        """How many tokens at the end of every document segment are the suffix."""
+        return len(self._suffix_ids)
+
     def encode_prefix(self, query: str, instruction: str | None = None) -> EncodedPrefix:
         """The prefix segment of `query`.
 

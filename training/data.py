@@ -39,11 +39,12 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An encoded pair: `ids` is the prompt, its first `prefix_length` tokens the prefix segment."""
+    """An encoded pair: `ids` is the prompt, its first `prefix_length` tokens the prefix, its last the suffix."""
 
     ids: tuple[int, ...]
     prefix_length: int
     target: tuple[float, ...]
+    suffix_length: int = 1
 
 
 def open_lines(path: Path) -> IO[str]:
@@ -106,7 +107,8 @@ def encode_pairs(
         prefix = encoder.encode_prefix(query, instruction)
         documents = encoder.encode_documents(prefix, [pairs[i].document for i in indices], max_document_tokens)
         for index, document in zip(indices, documents, strict=True):
-            examples[index] = Example((*prefix.ids, *document.ids), len(prefix.ids), pairs[index].target)
+            ids = (*prefix.ids, *document.ids)
+            examples[index] = Example(ids, len(prefix.ids), pairs[index].target, encoder.num_suffix_tokens)
     return [example for example in examples if example is not None]
 
 
@@ -159,7 +161,7 @@ class PaddedBatch:
     """Right-padded examples as arrays; B rows of L tokens."""
 
     input_ids: NDArray[np.int64]  # [B, L]
-    segment_ids: NDArray[np.int64]  # [B, L], 0 prefix, 1 document, -1 padding
+    segment_ids: NDArray[np.int64]  # [B, L], 0 prefix, 1 document, 2 suffix, -1 padding
     last: NDArray[np.int64]  # [B], index of the token the grade is read at
     target: NDArray[np.float32]  # [B, K]
 
@@ -173,5 +175,6 @@ def pad(batch: Sequence[Example]) -> PaddedBatch:
         input_ids[row, : len(example.ids)] = example.ids
         segment_ids[row, : example.prefix_length] = 0
         segment_ids[row, example.prefix_length : len(example.ids)] = 1
+        segment_ids[row, len(example.ids) - example.suffix_length : len(example.ids)] = 2
     last = np.array([len(example.ids) - 1 for example in batch], dtype=np.int64)
     return PaddedBatch(input_ids, segment_ids, last, np.array([e.target for e in batch], dtype=np.float32))

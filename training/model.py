@@ -5,6 +5,7 @@ The embedded default is BERT-shaped: the whole transformer of all-MiniLM-L6-v2 b
 loads the same way; both take a four-dimensional attention mask, so the scoring spec's attention pattern holds.
 """
 
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
@@ -31,13 +32,14 @@ def load_tokenizer(model_path: str) -> JsonTokenizer:
     return JsonTokenizer(AutoTokenizer.from_pretrained(model_path).backend_tokenizer.to_str())
 
 
-def load_model(model_path: str, dropout: float = 0.0) -> PreTrainedModel:
-    """A causal language model in float32; an encoder-only BERT is warm-started as a decoder."""
+def load_model(model_path: str, dropout: float = 0.0, num_added_layers: int = 0) -> PreTrainedModel:
+    """A causal language model in float32; an encoder-only BERT becomes a decoder, `num_added_layers` on top."""
     config = AutoConfig.from_pretrained(model_path)
     config.attention_dropout = dropout
     if isinstance(config, BertConfig):
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
         has_head = (config.architectures or [""])[0] == "BertLMHeadModel"
+        config.num_hidden_layers += num_added_layers
         config.is_decoder = True
         config.tie_word_embeddings = True
         model = BertLMHeadModel.from_pretrained(model_path, config=config, dtype=torch.float32)
@@ -58,30 +60,51 @@ def _start_head(model: BertLMHeadModel) -> None:
 
 
 def attention_mask(segment_ids: torch.Tensor, attention: Attention) -> torch.Tensor:
-    """Who may look at whom: bool [B, 1, L, L] from segment ids [B, L] (-1 is padding).
+    """Who may look at whom: bool [B, 1, L, L] from segment ids [B, L] (0 prefix, 1 document, 2 suffix, -1 padding).
 
-    Padding rows see themselves, so that no softmax is over nothing.
+    Padding sees itself, so that no softmax is over nothing.
     """
     length = segment_ids.shape[1]
     query, key = segment_ids[:, :, None], segment_ids[:, None, :]
     if attention == "causal":
         allowed = torch.ones(length, length, dtype=torch.bool, device=segment_ids.device).tril() & (key >= 0)
+    elif attention == "segment":
+        allowed = (key >= 0) & (key.clamp(max=1) <= query)
     else:
-        allowed = (key >= 0) & (key <= query)
+        allowed = (key >= 0) & ((key == query) | (query == 2))
     own = torch.eye(length, dtype=torch.bool, device=segment_ids.device)
     return (allowed | own)[:, None]
 
 
+def position_ids(segment_ids: torch.Tensor, attention: Attention) -> torch.Tensor:
+    """Positions [B, L]: from 0 in row order, and under `isolated` attention from 0 again behind the prefix."""
+    positions = torch.arange(segment_ids.shape[1], device=segment_ids.device)[None].expand_as(segment_ids)
+    if attention == "isolated":
+        prefix_lengths = (segment_ids == 0).sum(1, keepdim=True)
+        positions = torch.where(segment_ids == 0, positions, positions - prefix_lengths)
+    return positions
+
+
 def next_token_logits(
-    model: PreTrainedModel, input_ids: torch.Tensor, segment_ids: torch.Tensor, last: torch.Tensor, attention: Attention
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    segment_ids: torch.Tensor,
+    last: torch.Tensor,
+    attention: Attention,
+    *,
+    head_only: bool = False,
 ) -> torch.Tensor:
-    """Vocabulary logits after each prompt: [B, V] from ids [B, L], segments [B, L], last positions [B]."""
-    hidden = model.base_model(
-        input_ids=input_ids,
-        attention_mask=attention_mask(segment_ids, attention),
-        position_ids=torch.arange(input_ids.shape[1], device=input_ids.device)[None].expand_as(input_ids),
-        use_cache=False,
-    ).last_hidden_state
+    """Vocabulary logits after each prompt: [B, V] from ids [B, L], segments [B, L], last positions [B].
+
+    With `head_only` gradients stop at the head.
+    """
+    with torch.no_grad() if head_only else nullcontext():
+        hidden = model.base_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask(segment_ids, attention),
+            position_ids=position_ids(segment_ids, attention),
+            use_cache=False,
+        ).last_hidden_state
     picked = hidden[torch.arange(len(last), device=last.device), last]
     head = model.cls if isinstance(model, BertLMHeadModel) else model.get_output_embeddings()
     logits: torch.Tensor = head(picked)

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel
+from transformers import BertLMHeadModel, PreTrainedModel
 
 from relevance import metrics
 from relevance.calibration import fit_temperature
@@ -30,11 +30,17 @@ from relevance.provenance import current_commit, versions
 from relevance.scoring import expected_score, grade_distribution, most_likely_grade
 from relevance.spec import ScoringSpec
 from training.checkpoint import RunLog, load_resume, save_checkpoint, save_resume
-from training.config import SftConfig
+from training.config import ConfigError, SftConfig
 from training.data import Example, LabelledPair, SourcePool, encode_pairs, read_pairs, token_batches
 from training.losses import first_token_cross_entropy
 from training.model import load_model, load_tokenizer, resolve_model_path
 from training.scorer import CheckpointScorer
+from training.warm_start import NUM_COMPARING_LAYERS, set_comparing_layers
+
+# What the discriminants of added layers are fitted on, equally many of each source.
+CALIBRATION_EXAMPLES = 400
+# Nats by which the grades' tokens start ahead of the vocabulary.
+LABEL_BIAS = 12.0
 
 
 def load_spec(name_or_path: str) -> ScoringSpec:
@@ -53,8 +59,11 @@ def build_optimizer(model: PreTrainedModel, config: SftConfig) -> torch.optim.Ad
         if not parameter.requires_grad:
             continue
         match = [int(part) for part in name.split(".") if part.isdigit()]
-        depth = num_layers if not match and "embeddings" not in name else (match[0] if match else -1)
-        rate = config.learning_rate * config.layer_decay ** (num_layers - 1 - min(depth, num_layers - 1))
+        is_head = not match and "embeddings" not in name
+        depth = num_layers - 1 if is_head else (match[0] if match else 0)
+        rate = config.learning_rate * config.layer_decay ** (num_layers - 1 - depth)
+        if is_head and config.head_learning_rate is not None:
+            rate = config.head_learning_rate
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
@@ -106,13 +115,28 @@ class SftRun:
         for name in config.validation:
             pairs = read_pairs(data_dir / name, num_grades)[: config.max_validation_rows]
             self.validation[name] = (pairs, encode_pairs(pairs, encoder))
-        self.model = load_model(base, config.dropout)
+        self.model = self._load(base, label_token_ids)
         self.optimizer = build_optimizer(self.model, config)
         self.scorer = CheckpointScorer(
             self.model, self.spec.attention, label_token_ids, bfloat16=config.precision == "bfloat16"
         )
         self.passes = [self._batches(i) for i in range(config.num_passes)]
         self.num_steps = sum(len(p) for p in self.passes)
+
+    def _load(self, base: str, label_token_ids: Sequence[int]) -> PreTrainedModel:
+        if not self.config.comparing_layers:
+            return load_model(base, self.config.dropout)
+        model = load_model(base, self.config.dropout, NUM_COMPARING_LAYERS)
+        if not isinstance(model, BertLMHeadModel):
+            raise ConfigError(f"comparing_layers needs a BERT encoder, {self.config.base_model} is none")
+        rng = random.Random(self.config.seed)
+        share = CALIBRATION_EXAMPLES // len(self.pools)
+        drawn = [pool.draw(0, self.config.seed) for pool in self.pools]
+        examples = [example for rows in drawn for example in rng.sample(rows, min(share, len(rows)))]
+        set_comparing_layers(model, examples, self.spec.attention, label_token_ids)
+        with torch.no_grad():  # the first token is a grade from the start: nothing has to be unlearned for it
+            model.cls.predictions.bias[list(label_token_ids)] += LABEL_BIAS
+        return model
 
     def _batches(self, pass_index: int) -> list[list[Example]]:
         examples = [e for pool in self.pools for e in pool.draw(pass_index, self.config.seed)]
@@ -168,7 +192,7 @@ class SftRun:
     def _step(self, step: int, batch: Sequence[Example]) -> tuple[float, float]:
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout, whatever step a run resumed at
         self.model.train()
-        logits, target = self.scorer.vocabulary_logits(batch)
+        logits, target = self.scorer.vocabulary_logits(batch, head_only=step < self.config.head_steps)
         loss = first_token_cross_entropy(logits, target, self.scorer.label_token_ids)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)

@@ -52,6 +52,19 @@ def test_row_by_hand() -> None:
     ]
 
 
+def test_isolated_row_by_hand() -> None:
+    # Past: null, a prefix of 2. One document of 2 tokens and a suffix of 1: only the suffix sees beyond its own text.
+    row = build_row([Segment([7, 8, 9], 1, 2, num_suffix=1)], 3, "isolated", MASKED)
+    assert row.position_ids.tolist() == [[0, 1, 2]]
+    assert (row.attention_bias[0, 0] == 0.0).astype(int).tolist() == [
+        [0, 0, 0, 1, 1, 0],
+        [0, 0, 0, 1, 1, 0],
+        [0, 1, 1, 1, 1, 1],
+    ]
+    prefix = build_row([Segment([1, 2], 1, 0)], 1, "isolated", MASKED)
+    assert (prefix.attention_bias[0, 0] == 0.0).astype(int).tolist() == [[0, 1, 1], [0, 1, 1]]
+
+
 @given(
     prefixes=st.lists(st.integers(1, 5), min_size=1, max_size=3),
     documents=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 6)), min_size=1, max_size=6),

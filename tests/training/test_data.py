@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relevance.prompt import PromptEncoder, PromptLimits, PromptTemplate
 from tests.tokenizers import CharacterTokenizer
-from training.config import ConfigError, SftConfig, Source
+from training.config import ConfigError, SftConfig, SimilarityConfig, Source
 from training.data import DataError, Example, LabelledPair, SourcePool, encode_pairs, pad, read_pairs, token_batches
 
 ENCODER = PromptEncoder(
@@ -108,10 +108,10 @@ def test_batches_hold_every_example_once_within_budget(lengths: list[int], budge
 
 
 def test_padding_by_hand() -> None:
-    padded = pad([Example((7, 8, 9), 2, (1.0, 0.0)), Example((5, 6), 1, (0.0, 1.0))])
-    assert padded.input_ids.tolist() == [[7, 8, 9], [5, 6, 0]]
-    assert padded.segment_ids.tolist() == [[0, 0, 1], [0, 1, -1]]
-    assert padded.last.tolist() == [2, 1]
+    padded = pad([Example((7, 8, 9, 4), 2, (1.0, 0.0)), Example((5, 6, 4), 1, (0.0, 1.0))])
+    assert padded.input_ids.tolist() == [[7, 8, 9, 4], [5, 6, 4, 0]]
+    assert padded.segment_ids.tolist() == [[0, 0, 1, 2], [0, 1, 2, -1]]
+    assert padded.last.tolist() == [3, 2]
     np.testing.assert_array_equal(padded.target, [[1, 0], [0, 1]])
 
 
@@ -132,3 +132,5 @@ def test_a_bad_config_names_its_field(tmp_path: Path, text: str, reason: str) ->
 def test_shipped_configs_are_valid() -> None:
     root = Path(__file__).parents[2] / "configs" / "training"
     assert SftConfig.from_toml(root / "default.toml").sources
+    assert SftConfig.from_toml(root / "segment.toml").sources
+    assert SimilarityConfig.from_toml(root / "similarity.toml").sources

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.losses import first_token_cross_entropy
-from training.model import attention_mask, load_model, next_token_logits, resolve_model_path
+from training.model import attention_mask, load_model, next_token_logits, position_ids, resolve_model_path
 from training.sft import learning_rate_factor
 
 
@@ -19,18 +19,22 @@ def test_loss_by_hand() -> None:
 
 
 def test_masks_by_hand() -> None:
-    segments = torch.tensor([[0, 0, 1, 1, -1]])
+    segments = torch.tensor([[0, 0, 1, 2, -1]])
     causal = attention_mask(segments, "causal")[0, 0].int().tolist()
     assert causal == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
     segment = attention_mask(segments, "segment")[0, 0].int().tolist()
     assert segment == [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [0, 0, 0, 0, 1]]
+    isolated = attention_mask(segments, "isolated")[0, 0].int().tolist()
+    assert isolated == [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [1, 1, 1, 1, 0], [0, 0, 0, 0, 1]]
+    assert position_ids(segments, "segment").tolist() == [[0, 1, 2, 3, 4]]
+    assert position_ids(segments, "isolated")[0, :4].tolist() == [0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("attention", ["causal", "segment"])
+@pytest.mark.parametrize("attention", ["causal", "segment", "isolated"])
 def test_padding_and_later_segments_do_not_change_a_prompt(tiny_checkpoint: Path, attention: str) -> None:
     model = load_model(str(tiny_checkpoint)).eval()
     ids = torch.tensor([[2, 9, 3, 11, 12, 4]])
-    segments, last = torch.tensor([[0, 0, 0, 1, 1, 1]]), torch.tensor([5])
+    segments, last = torch.tensor([[0, 0, 0, 1, 1, 2]]), torch.tensor([5])
     padded_ids = torch.cat([ids, torch.zeros(1, 4, dtype=torch.long)], 1)
     padded_segments = torch.cat([segments, torch.full((1, 4), -1)], 1)
     with torch.inference_mode():
