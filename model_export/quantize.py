@@ -8,7 +8,7 @@ Scales per row keep a pair's score independent of its neighbours in the pack, wh
 not. Every MatMul whose weight is constant becomes Abs, ReduceMax, Max, Mul (the row's scale), QuantizeLinear,
 MatMulIntegerToFloat, Mul; MatMuls that read one tensor share its quantised form. The label head stays float32.
 
-Choices that were measured (docs/export.md has the figures):
+Choices that were measured (docs/log.md has the figures):
 
 - activations are *unsigned* with zero point 128: ONNX Runtime has no fast x86 kernel for signed times signed;
 - processors without VNNI multiply pairs of neighbours and add them in 16 bits *with saturation*. A weight's scale

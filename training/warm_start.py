@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers import BertLMHeadModel
+from transformers.models.bert.modeling_bert import BertLayer
 
 from relevance.attention import Attention
 from training.data import Example, pad
@@ -79,14 +80,14 @@ def _still_directions(states: Tensor) -> tuple[Tensor, Tensor]:
     return vectors[:, 0], vectors[:, 1]
 
 
-def _blank(layer: torch.nn.Module) -> None:
+def _blank(layer: BertLayer) -> None:
     """Make a layer the identity up to its LayerNorms."""
     for name, parameter in layer.named_parameters():
         parameter.fill_(1.0 if name.endswith("LayerNorm.weight") else 0.0)
 
 
 def _add_ramp(
-    layer: torch.nn.Module, unit: int, discriminator: tuple[Tensor, Tensor], ends: tuple[float, float], mark: Tensor
+    layer: BertLayer, unit: int, discriminator: tuple[Tensor, Tensor], ends: tuple[float, float], mark: Tensor
 ) -> None:
     """Two feed-forward units that add 0 to `mark` as w x - b goes from one end to the other."""
     direction, offset = discriminator
@@ -149,7 +150,7 @@ def _start_reading(
     anchor: Tensor,
     label_token_ids: Sequence[int],
 ) -> None:
-    """Point the head's transform from less of `anchor` to higher grades, so that training starts with the right sign."""
+    """Point the head from less of `anchor` to higher grades, so that training starts with the right sign."""
     depth = model.config.num_hidden_layers
     reader = _States(model, examples, attention, depth).reader @ anchor
     labels = model.get_input_embeddings().weight[list(label_token_ids)]
