@@ -8,7 +8,7 @@ all alike; the figure of a way is its median over rounds, and what is compared a
     packed      the query's prefix prefilled once, documents packed behind its KV (what the service does)
     packed_warm the same with the prefix's KV already held
     one_by_one  the whole prompt of one pair per run
-    padded      whole prompts, `--padded-batch` a run, padded to the longest of the batch
+    padded      whole prompts, padded to the longest of a batch of as many padded tokens as a pack
 
 Documents are real ones from `--pairs`, or built from a word list of three lengths when no file is given. Every
 way must agree with `packed` on the grades' probabilities, or there is nothing to compare: the largest
@@ -21,12 +21,12 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -90,17 +90,17 @@ class Workload:
 
 
 class PaddedModel:
-    """The artifact's own graph with its batch dimension freed: B whole prompts of L tokens, left-padded."""
+    """The artifact's own graph on whole prompts, each padded on the left to the longest of its batch.
+
+    The graph takes one row, so a batch of B prompts of L tokens lies in a row of B L tokens: the matrix products are
+    those of a [B, L] batch, and no prefix is shared.
+    """
 
     def __init__(self, artifact: Artifact, num_threads: int) -> None:
-        model = onnx.load(artifact.graph_path)
-        for value in (*model.graph.input, *model.graph.output):
-            shape = value.type.tensor_type.shape
-            if len(shape.dim) > 1 and shape.dim[0].dim_value == 1:
-                shape.dim[0].dim_param = "B"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
-        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the engine has it
+        self._session = onnxruntime.InferenceSession(artifact.graph_path, options, ["CPUExecutionProvider"])
         self._graph = artifact.manifest.graph
         self._attention = artifact.manifest.spec.attention
         self._num_suffix = len(artifact.tokenizer.encode_literal(artifact.manifest.spec.template.suffix))
@@ -108,36 +108,43 @@ class PaddedModel:
     def label_logits(self, prompts: Sequence[tuple[tuple[int, ...], int]]) -> NDArray[np.float32]:
         """Label logits [B, K] of whole prompts, each given with the length of its prefix segment."""
         graph, size, width = self._graph, len(prompts), max(len(ids) for ids, _ in prompts)
-        ids = np.zeros((size, width), dtype=np.int64)
-        positions = np.zeros((size, width), dtype=np.int64)
-        bias = np.full((size, 1, width, 1 + width), graph.masked_bias, dtype=np.float32)
+        ids = np.zeros((1, size * width), dtype=np.int64)
+        positions = np.zeros_like(ids)
+        bias = np.full((1, 1, size * width, 1 + size * width), graph.masked_bias, dtype=np.float32)
         for row, (prompt, prefix_length) in enumerate(prompts):
-            start = width - len(prompt)
-            ids[row, start:], positions[row, start:] = prompt, np.arange(len(prompt))
-            own, suffix = bias[row, 0, start:, 1 + start :], len(prompt) - self._num_suffix
-            if self._attention == "causal":
-                own[np.tri(len(prompt), dtype=bool)] = 0.0
-                continue
-            own[:prefix_length, :prefix_length] = 0.0
-            own[prefix_length:] = 0.0
+            end = (row + 1) * width
+            start = end - len(prompt)
+            ids[0, start:end], positions[0, start:end] = prompt, np.arange(len(prompt))
+            self._allow(bias[0, 0, start:end, 1 + start : 1 + end], prefix_length)
             if self._attention == "isolated":
-                own[prefix_length:suffix, :prefix_length] = own[prefix_length:suffix, suffix:] = graph.masked_bias
-                positions[row, start + prefix_length :] -= prefix_length
-        past = np.zeros((size, graph.num_kv_heads, 1, graph.head_dim), dtype=np.float32)
+                positions[0, start + prefix_length : end] -= prefix_length
+        past = np.zeros((1, graph.num_kv_heads, 1, graph.head_dim), dtype=np.float32)
         feed = {f"past_key_values.{i}.{kind}": past for i in range(graph.num_layers) for kind in ("key", "value")}
         feed |= {"input_ids": ids, "position_ids": positions, "attention_bias": bias}
-        feed["output_positions"] = np.array([width - 1])
+        feed["output_positions"] = np.arange(1, size + 1) * width - 1
         (logits,) = self._session.run(["label_logits"], feed)
         return np.asarray(logits, dtype=np.float32)
+
+    def _allow(self, own: NDArray[np.float32], prefix_length: int) -> None:
+        """Open a whole prompt's square [L, L] of the bias."""
+        suffix = len(own) - self._num_suffix
+        if self._attention == "causal":
+            own[np.tri(len(own), dtype=bool)] = 0.0
+            return
+        own[:prefix_length, :prefix_length] = 0.0
+        own[prefix_length:] = 0.0
+        if self._attention == "isolated":
+            own[prefix_length:suffix, :prefix_length] = self._graph.masked_bias
+            own[prefix_length:suffix, suffix:] = self._graph.masked_bias
 
 
 class Ways:
     """The ways to score a workload, each a function from workload to label logits [D, K]."""
 
-    def __init__(self, artifact: Artifact, num_threads: int, pack_tokens: int, padded_batch: int) -> None:
+    def __init__(self, artifact: Artifact, num_threads: int, pack_tokens: int) -> None:
         self._engine = OrtEngine(artifact, num_threads=num_threads)
         self._padded_model = PaddedModel(artifact, num_threads)
-        self._pack_tokens, self._padded_batch = pack_tokens, padded_batch
+        self._pack_tokens = pack_tokens
         self._held: dict[str, PrefixKV] = {}
 
     def packed(self, workload: Workload) -> NDArray[np.float32]:
@@ -157,17 +164,24 @@ class Ways:
 
     def one_by_one(self, workload: Workload) -> NDArray[np.float32]:
         """The whole prompt of one pair a run."""
-        return self._padded(workload, 1)
+        return self._padded(workload, 0)
 
     def padded(self, workload: Workload) -> NDArray[np.float32]:
-        """Whole prompts in padded batches, in the order given."""
-        return self._padded(workload, self._padded_batch)
+        """Whole prompts in padded batches, in the order given, of as many padded tokens as a pack."""
+        return self._padded(workload, self._pack_tokens)
 
-    def _padded(self, workload: Workload, size: int) -> NDArray[np.float32]:
+    def _padded(self, workload: Workload, max_tokens: int) -> NDArray[np.float32]:
         prefix = workload.prefix.ids
-        prompts = [((*prefix, *ids), len(prefix)) for ids in workload.documents]
-        chunks = [prompts[i : i + size] for i in range(0, len(prompts), size)]
-        return np.concatenate([self._padded_model.label_logits(chunk) for chunk in chunks])
+        batches: list[list[tuple[tuple[int, ...], int]]] = []
+        longest = 0
+        for ids in workload.documents:
+            prompt = ((*prefix, *ids), len(prefix))
+            longest = max(longest, len(prompt[0]))
+            if not batches or (len(batches[-1]) + 1) * longest > max_tokens:
+                batches.append([])
+                longest = len(prompt[0])
+            batches[-1].append(prompt)
+        return np.concatenate([self._padded_model.label_logits(batch) for batch in batches])
 
 
 def build_workloads(artifact: Artifact, counts: Sequence[int], pairs: Path | None) -> list[Workload]:
@@ -191,9 +205,10 @@ def build_workloads(artifact: Artifact, counts: Sequence[int], pairs: Path | Non
     return workloads
 
 
-def measure(
-    ways: dict[str, Callable[[Workload], NDArray[np.float32]]], workload: Workload, num_rounds: int
-) -> dict[str, object]:
+Way = Callable[[Workload], NDArray[np.float32]]
+
+
+def measure(ways: Mapping[str, Way], workload: Workload, num_rounds: int) -> dict[str, Any]:
     """Median seconds of each way over interleaved rounds, ratios to `packed`, and how far the ways agree."""
     distributions = {name: grade_distribution(way(workload)) for name, way in ways.items()}  # also the warm-up
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -222,36 +237,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--artifact", type=Path, default=Path("artifacts/default"))
     parser.add_argument("--pairs", type=Path, help="draw documents from this file")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 16, 100])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pack-tokens", type=int, default=DEFAULT_PACK_TOKENS)
-    parser.add_argument("--padded-batch", type=int, default=16)
     parser.add_argument("--out", type=Path, default=Path("results/bench_engine.json"))
     args = parser.parse_args(argv)
     artifact = load_artifact(args.artifact)
-    ways = Ways(artifact, args.threads, args.pack_tokens, args.padded_batch)
+    ways = Ways(artifact, args.threads, args.pack_tokens)
     named = {way.__name__: way for way in (ways.packed, ways.packed_warm, ways.one_by_one, ways.padded)}
     rows = []
     for workload in build_workloads(artifact, args.counts, args.pairs):
         row = measure(named, workload, args.rounds)
         rows.append(row)
-        print(
-            f"{row['workload']:<14} {row['num_tokens']:>6} tokens  {row['median_ms']}  ratios {row['ratio_to_packed']}",
-            flush=True,
-        )
-    settings = {
-        "threads": args.threads,
-        "pack_tokens": args.pack_tokens,
-        "padded_batch": args.padded_batch,
-        "rounds": args.rounds,
-    }
+        print(f"{row['workload']:<14} {row['num_tokens']:>6} tokens  {row['median_ms']}  {row['ratio_to_packed']}")
+    settings = {name: getattr(args, name) for name in ("threads", "pack_tokens", "rounds")}
     command = command_line("benchmarks.engine", sys.argv[1:] if argv is None else argv)
     write_result(args.out, command, {"model": artifact.model_id, "settings": settings, "rows": rows})
-    print(
-        json.dumps(
-            {"model": artifact.model_id, "ratio_to_packed": {str(r["workload"]): r["ratio_to_packed"] for r in rows}}
-        )
-    )
+    ratios = {row["workload"]: row["ratio_to_packed"] for row in rows}
+    print(json.dumps({"model": artifact.model_id, "ratio_to_packed": ratios}))
 
 
 if __name__ == "__main__":
