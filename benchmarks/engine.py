@@ -119,7 +119,9 @@ class PaddedModel:
             if self._attention == "isolated":
                 positions[0, start + prefix_length : end] -= prefix_length
         past = np.zeros((1, graph.num_kv_heads, 1, graph.head_dim), dtype=np.float32)
-        feed = {f"past_key_values.{i}.{kind}": past for i in range(graph.num_layers) for kind in ("key", "value")}
+        feed: dict[str, NDArray[Any]] = {
+            f"past_key_values.{i}.{kind}": past for i in range(graph.num_layers) for kind in ("key", "value")
+        }
         feed |= {"input_ids": ids, "position_ids": positions, "attention_bias": bias}
         feed["output_positions"] = np.arange(1, size + 1) * width - 1
         (logits,) = self._session.run(["label_logits"], feed)
@@ -188,21 +190,21 @@ def build_workloads(artifact: Artifact, counts: Sequence[int], pairs: Path | Non
     """Workloads of each document count: of each built-in length, or from a pair file."""
     encoder = artifact.manifest.spec.encoder(artifact.tokenizer)
     rng = random.Random(0)
+    drawn: dict[str, list[str]] = {}
     if pairs is not None:
-        documents = sorted({json.loads(line)["document"] for line in open_lines(pairs)})
-        texts = {f"{pairs.parent.name}": lambda: rng.choice(documents)}
+        with open_lines(pairs) as lines:
+            documents = sorted({str(json.loads(line)["document"]) for line in lines})
+        drawn[pairs.parent.name] = rng.choices(documents, k=max(counts))
     else:
-        texts = {
-            name: lambda mean=mean: " ".join(rng.choices(WORDS, k=max(3, round(rng.gauss(mean, mean / 3)))))
-            for name, mean in LENGTHS.items()
-        }
+        for name, mean in LENGTHS.items():
+            lengths = [max(3, round(rng.gauss(mean, mean / 3))) for _ in range(max(counts))]
+            drawn[name] = [" ".join(rng.choices(WORDS, k=length)) for length in lengths]
     prefix = encoder.encode_prefix("outdoor wall light with battery")
-    workloads = []
-    for name, draw in texts.items():
-        for count in counts:
-            documents_ = encoder.encode_documents(prefix, [draw() for _ in range(count)])
-            workloads.append(Workload(f"{name} x {count}", prefix, [document.ids for document in documents_]))
-    return workloads
+    return [
+        Workload(f"{name} x {count}", prefix, [d.ids for d in encoder.encode_documents(prefix, texts[:count])])
+        for name, texts in drawn.items()
+        for count in counts
+    ]
 
 
 Way = Callable[[Workload], NDArray[np.float32]]
