@@ -1,5 +1,6 @@
 """Checkpoints small enough to export in a second; made once a session."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,13 @@ def qwen_folder(bert_folder: Path) -> Path:
     return folder
 
 
+# Random weights make values far smaller than a trained encoder's, beside which the fixed grid of exact attention sums is
+# coarse, and scores so close that their order is rounding noise.
+THRESHOLDS = {**DEFAULT_THRESHOLDS, "int8": replace(DEFAULT_THRESHOLDS["int8"], kendall_tau=0.9)}
+
+
 def publish(checkpoint: Path, out: Path, precision: Precision) -> Path:
-    export(ExportOptions(str(checkpoint), out, precision, "python -m model_export", DEFAULT_THRESHOLDS))
+    export(ExportOptions(str(checkpoint), out, precision, "python -m model_export", THRESHOLDS))
     return out
 
 
