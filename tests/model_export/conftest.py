@@ -36,8 +36,8 @@ def qwen_folder(bert_folder: Path) -> Path:
     return folder
 
 
-# Random weights make values far smaller than a trained encoder's, beside which the fixed grid of exact attention sums is
-# coarse, and scores so close that their order is rounding noise.
+# Random weights make values far smaller than a trained encoder's, beside which the fixed grid of exact attention sums
+# is coarse, and scores so close that their order is rounding noise.
 THRESHOLDS = {**DEFAULT_THRESHOLDS, "int8": replace(DEFAULT_THRESHOLDS["int8"], kendall_tau=0.9)}
 
 
