@@ -54,13 +54,16 @@ def narrow_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def overloaded_url(narrow_url: str) -> Iterator[str]:
-    """The narrow service while a thousand long documents wait; hanging up at the end takes them back."""
+@contextmanager
+def overloaded(narrow_url: str) -> Iterator[None]:
+    """While a thousand long documents wait at the narrow service; hanging up at the end takes them back.
+
+    They are soon scored: import and build the client first, and only make its call in here.
+    """
     body = json.dumps({"query": "q", "documents": [f"word {n} " * 100 for n in range(1000)]}).encode()
     host, port = narrow_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         while "relevance_waiting_documents 0.0" in httpx.get(f"{narrow_url}/metrics").text:
             pass
-        yield narrow_url
+        yield

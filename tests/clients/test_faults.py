@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.clients.conftest import overloaded
+
 MANY = ["document"] * 51  # one more than the service takes
 QUERY = "usb c cable"
 
@@ -40,26 +42,28 @@ def test_cohere_gets_warnings_and_extras_on_request(service_url: str) -> None:
     assert extras["grade_name"]
 
 
-def test_cohere_understands_overload(overloaded_url: str) -> None:
+def test_cohere_understands_overload(narrow_url: str) -> None:
     cohere = pytest.importorskip("cohere", reason="make test-clients")
-    client = cohere.ClientV2(api_key="any", base_url=overloaded_url)
+    client = cohere.ClientV2(api_key="any", base_url=narrow_url)
     options: Any = {"max_retries": 0}
-    with pytest.raises(cohere.TooManyRequestsError) as caught:
+    with overloaded(narrow_url), pytest.raises(cohere.TooManyRequestsError) as caught:
         client.rerank(model="m", query=QUERY, documents=["a"], request_options=options)
     assert "wait" in str(caught.value.body)
 
 
-def test_haystacks_tei_ranker_understands_overload(overloaded_url: str) -> None:
+def test_haystacks_tei_ranker_understands_overload(narrow_url: str) -> None:
     tei = pytest.importorskip("haystack_integrations.components.rankers.huggingface_api", reason="make test-clients")
     haystack = pytest.importorskip("haystack")
-    ranker = tei.HuggingFaceTEIRanker(url=overloaded_url, max_retries=1)
-    with pytest.raises(RuntimeError, match="Overloaded"):
-        ranker.run(query=QUERY, documents=[haystack.Document(content="a")])
+    ranker = tei.HuggingFaceTEIRanker(url=narrow_url, max_retries=1)
+    documents = [haystack.Document(content="a")]
+    with overloaded(narrow_url), pytest.raises(RuntimeError, match="Overloaded"):
+        ranker.run(query=QUERY, documents=documents)
 
 
 @pytest.mark.parametrize("path", ["/v2/rerank", "/v1/rerank"])
-def test_when_to_come_back_is_a_whole_number(overloaded_url: str, path: str) -> None:
-    refused = httpx.post(f"{overloaded_url}{path}", json={"query": QUERY, "documents": ["a"]})
+def test_when_to_come_back_is_a_whole_number(narrow_url: str, path: str) -> None:
+    with overloaded(narrow_url):
+        refused = httpx.post(f"{narrow_url}{path}", json={"query": QUERY, "documents": ["a"]})
     assert refused.status_code == 429
     assert refused.headers["retry-after"].isdecimal()
 
