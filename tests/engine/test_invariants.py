@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +13,11 @@ import pytest
 from engine.base import DocumentWork
 from engine.local import LocalScorer, self_test
 from engine.ort import OrtEngine
+from model_export.checkpoint import load_checkpoint
+from model_export.parity import torch_distributions
+from model_export.tiny import write_checkpoint
 from relevance.artifact import load_artifact
+from relevance.attention import Attention
 from relevance.errors import ArtifactError
 from relevance.pair import Pair
 from relevance.scoring import grade_distribution, most_likely_grade
@@ -168,6 +174,19 @@ def test_golden_pairs_pass_and_a_wrong_one_is_found(scorer: LocalScorer) -> None
     broken = type(artifact)(artifact.folder, manifest, artifact.hash, artifact.tokenizer)
     with pytest.raises(ArtifactError, match="self-test failed"):
         self_test(broken, engine)
+
+
+@pytest.mark.parametrize("attention", get_args(Attention))
+def test_onnx_equals_torch(tmp_path: Path, attention: Attention) -> None:
+    # The tiny artifact's checkpoint is made again from its seed; the graph takes any pattern of attention by its bias.
+    write_checkpoint(tmp_path / "checkpoint")
+    checkpoint = load_checkpoint(str(tmp_path / "checkpoint"))
+    spec = checkpoint.spec.model_copy(update={"attention": attention})
+    reference = np.array(list(torch_distributions(replace(checkpoint, spec=spec), PAIRS)))
+    artifact = load_artifact(TINY)
+    artifact = replace(artifact, manifest=artifact.manifest.model_copy(update={"spec": spec}))
+    found = LocalScorer(artifact, OrtEngine(artifact, num_threads=1)).distributions(PAIRS)
+    np.testing.assert_allclose(found, reference, rtol=0, atol=TOLERANCE["fp32"])
 
 
 def test_temperature_is_applied(scorer: LocalScorer) -> None:
