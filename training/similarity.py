@@ -171,7 +171,8 @@ def label_source(
     return pairs, np.array(cosines, dtype=np.float32)
 
 
-def _cosines(pairs: Iterable[tuple[str, str]], embedder: Embedder) -> FloatArray:
+def cosines_of(pairs: Iterable[tuple[str, str]], embedder: Embedder) -> FloatArray:
+    """Cosine of each (query, document), [N]; every distinct text is embedded once."""
     listed = list(pairs)
     texts = list(dict.fromkeys(text for pair in listed for text in pair))
     index = {text: i for i, text in enumerate(texts)}
@@ -195,7 +196,7 @@ def calibration_pairs(
         strangers = [pair for pair in strangers if pair not in known]
         pairs += [(pair.query, pair.document) for pair in graded] + strangers
         gold += [pair.grade for pair in graded] + [0] * len(strangers)
-    return _cosines(pairs, embedder), np.array(gold, dtype=np.int64)
+    return cosines_of(pairs, embedder), np.array(gold, dtype=np.int64)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
