@@ -81,7 +81,8 @@ def baselines() -> str:
         random, cosine, found = row["random_ndcg_at_10"], row["minilm_cosine_ndcg_at_10"], ours[name]["ndcg_at_10"]
         lines.append(
             f"{name} nDCG@10 beside what needs no training of ours: random order {random:.3f}, "
-            f"all-MiniLM-L6-v2's cosine {cosine:.3f}; the default's {found:.3f} is {cosine - found:.3f} short of the latter.\n"
+            f"all-MiniLM-L6-v2's cosine {cosine:.3f}; the default's {found:.3f} is {cosine - found:.3f} short of "
+            "the latter.\n"
         )
     return "".join(lines) + _source("baselines")
 
