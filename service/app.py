@@ -9,21 +9,19 @@ told; what becomes of the process is the caller's business (`service.__main__` e
 
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from engine.base import Engine
 from engine.ort import OrtEngine
-from engine.prefix_cache import PrefixCache
 from relevance.artifact import Artifact, load_artifact
-from service.batcher import Batcher
-from service.dialect import Dialect, ServedModel, Stamp
+from service.assembly import Assembler, new_stamp
+from service.deployment import Deployment
+from service.dialect import Dialect
 from service.dialects import discover
 from service.dispatch import Dispatch
 from service.errors import (
@@ -37,8 +35,6 @@ from service.errors import (
 from service.metrics import Metrics
 from service.readiness import Readiness
 from service.routes import DIALECT_KEY, Endpoints, create_router, reply_response
-from service.scheduler import PackLimits, Scheduler
-from service.score import Scorer
 from service.settings import Settings
 from service.warmup import prepare
 
@@ -82,12 +78,9 @@ def create_app(
     dispatch = Dispatch(discover())
     metrics = _new_metrics(artifact, dispatch)
     clock = time.monotonic
-    scheduler = Scheduler(_pack_limits(settings), clock)
-    prefix_cache = PrefixCache(settings.prefix_cache_mib * 2**20)
-    batcher = Batcher(scheduler, prefix_cache, metrics, clock)
     executor = ThreadPoolExecutor(NUM_TOKENISE_THREADS, "tokenise")
-    scorer = Scorer(artifact.manifest.spec, artifact.tokenizer, batcher, executor, clock)
-    _watch(metrics, scheduler, prefix_cache, readiness)
+    deployment = Deployment(Assembler(settings, metrics, executor, clock).assemble(artifact))
+    _watch(metrics, deployment, readiness)
 
     def build_engine() -> Engine:
         engine = build(artifact)
@@ -95,16 +88,15 @@ def create_app(
         return engine
 
     endpoints = Endpoints(
-        scorer=scorer,
+        deployment=deployment,
         readiness=readiness,
         metrics=metrics,
         dispatch=dispatch,
-        served=_served(artifact, settings),
         max_body_bytes=settings.max_body_bytes,
         clock=clock,
-        new_stamp=_new_stamp,
+        new_stamp=new_stamp,
     )
-    lifespan = _lifespan(batcher, executor, readiness, build_engine, on_ready, on_fatal)
+    lifespan = _lifespan(deployment, executor, readiness, build_engine, on_ready, on_fatal)
     app = FastAPI(title="Answer First", summary=SUMMARY, lifespan=lifespan, redirect_slashes=False)
     app.include_router(create_router(endpoints))
     _handle_errors(app, metrics, dispatch)
@@ -112,7 +104,7 @@ def create_app(
 
 
 def _lifespan(
-    batcher: Batcher,
+    deployment: Deployment,
     executor: Executor,
     readiness: Readiness,
     build_engine: Callable[[], Engine],
@@ -132,12 +124,12 @@ def _lifespan(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        batcher.start(build_engine, ready, end)
+        deployment.current.start(build_engine, ready, end)
         try:
             yield
         finally:
             readiness.enter("stopping", "the service is shutting down")
-            await batcher.close()
+            await deployment.close()
             executor.shutdown()
 
     return lifespan
@@ -153,42 +145,12 @@ def _new_metrics(artifact: Artifact, dispatch: Dispatch) -> Metrics:
     )
 
 
-def _new_stamp() -> Stamp:
-    return Stamp(str(uuid.uuid4()), int(time.time()))
-
-
-def _served(artifact: Artifact, settings: Settings) -> ServedModel:
-    manifest = artifact.manifest
-    return ServedModel(
-        name=manifest.name,
-        hash=artifact.hash,
-        precision=manifest.precision,
-        created=int(datetime.fromisoformat(manifest.provenance.created).timestamp()),
-        grade_names=manifest.spec.scale.names,
-        label_token_ids=manifest.label_token_ids,
-        max_tokens=manifest.spec.limits.max_tokens,
-        max_documents=settings.max_documents,
-        max_pack_tokens=settings.max_pack_tokens,
-        max_waiting_tokens=settings.max_waiting_tokens,
-    )
-
-
-def _pack_limits(settings: Settings) -> PackLimits:
-    return PackLimits(
-        max_pack_tokens=settings.max_pack_tokens,
-        # Every token of a pack is compared with all prefixes in it: past this, two packs beat one.
-        max_past_tokens=settings.max_pack_tokens,
-        max_waiting_tokens=settings.max_waiting_tokens,
-    )
-
-
-def _watch(metrics: Metrics, scheduler: Scheduler, prefix_cache: PrefixCache, readiness: Readiness) -> None:
-    metrics.watch(
-        "waiting_tokens", "Tokens of documents that wait for the engine.", lambda: scheduler.num_waiting_tokens
-    )
-    metrics.watch("waiting_documents", "Documents that wait for the engine.", lambda: scheduler.num_waiting_documents)
-    metrics.watch("prefix_cache_bytes", "Memory held by the KV of past queries.", lambda: prefix_cache.num_bytes)
-    metrics.watch("ready", "1 when /readyz answers 200.", lambda: float(readiness.is_ready))
+def _watch(metrics: Metrics, deployment: Deployment, readiness: Readiness) -> None:
+    watch = metrics.watch
+    watch("waiting_tokens", "Tokens of documents that wait for the engine.", lambda: deployment.num_waiting_tokens)
+    watch("waiting_documents", "Documents that wait for the engine.", lambda: deployment.num_waiting_documents)
+    watch("prefix_cache_bytes", "Memory held by the KV of past queries.", lambda: deployment.prefix_cache_bytes)
+    watch("ready", "1 when /readyz answers 200.", lambda: float(readiness.is_ready))
 
 
 def _handle_errors(app: FastAPI, metrics: Metrics, dispatch: Dispatch) -> None:
@@ -201,7 +163,7 @@ def _handle_errors(app: FastAPI, metrics: Metrics, dispatch: Dispatch) -> None:
     def respond(request: Request, error: ServiceError, headers: Mapping[str, str] | None = None) -> Response:
         metrics.count_request(error.code)
         dialect: Dialect = request.scope.get(DIALECT_KEY) or dispatch.dialect_of(request.url.path)
-        response = reply_response(dialect.refuse(error, _new_stamp()))
+        response = reply_response(dialect.refuse(error, new_stamp()))
         response.headers.update(headers or {})
         if error.retry_after_s is not None:
             response.headers["Retry-After"] = str(error.retry_after_s)

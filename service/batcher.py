@@ -78,7 +78,7 @@ class Batcher:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._changed:
             if self._refusal is not None:
-                raise _fresh(self._refusal)
+                raise self._refusal.copy()
             self._admit(work)
             self._futures[work] = future
             self._changed.notify()
@@ -207,12 +207,7 @@ def _settle(futures: Sequence[asyncio.Future[None]], error: ServiceError | None)
         if error is None:
             future.set_result(None)
         else:
-            future.set_exception(_fresh(error))
-
-
-def _fresh(error: ServiceError) -> ServiceError:
-    """A copy: raising one instance for many callers would pile up their tracebacks on it."""
-    return type(error)(*error.args)
+            future.set_exception(error.copy())
 
 
 def _check_logits(label_logits: NDArray[np.float32], num_documents: int) -> None:

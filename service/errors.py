@@ -21,7 +21,7 @@ are groups to catch. HTTP itself is spoken in `service.app` only.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,19 @@ class ServiceError(Exception):
 
     code: ClassVar[str] = ""
     status: ClassVar[int] = 0
-    retry_after_s: ClassVar[int | None] = None
-    """When to try again, where trying again helps."""
+    is_retryable: ClassVar[bool] = False
+    """Whether the same request may succeed later, here or at another replica."""
+    retry_after_s: int | None = None
+    """When to try again, in whole seconds, where that is known; an instance may know better."""
 
     field_errors: Sequence[FieldError] = ()
     """The fields at fault; empty where none is."""
+
+    def copy(self) -> Self:
+        """The same error anew: raising one instance for many callers would pile up their tracebacks on it."""
+        fresh = type(self).__new__(type(self), *self.args)
+        fresh.__dict__.update(self.__dict__)
+        return fresh
 
 
 class RequestError(ServiceError):
@@ -101,6 +109,7 @@ class OverloadedError(ServiceError):
 
     code = "overloaded"
     status = 429
+    is_retryable = True
     retry_after_s = 1
 
 
@@ -109,6 +118,7 @@ class NotReadyError(ServiceError):
 
     code = "not_ready"
     status = 503
+    is_retryable = True
     retry_after_s = 1
 
 
@@ -121,6 +131,7 @@ class EngineFailedError(EngineError):
 
     code = "engine_failed"
     status = 500
+    is_retryable = True
 
 
 class EngineDeadError(EngineError):
@@ -128,6 +139,7 @@ class EngineDeadError(EngineError):
 
     code = "engine_dead"
     status = 503
+    is_retryable = True
 
 
 class InternalError(EngineError):

@@ -18,6 +18,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from service.deployment import Deployment
 from service.dialect import Dialect, Reply, ServedModel, Stamp
 from service.dispatch import Dispatch
 from service.errors import (
@@ -29,7 +30,8 @@ from service.errors import (
 from service.metrics import CONTENT_TYPE, Metrics
 from service.openapi import request_schema, response_models
 from service.readiness import Readiness
-from service.score import ScoredRequest, Scorer, StageTimes
+from service.score import ScoredRequest, StageTimes
+from service.trail import Trail, trail_of
 from service.wire import as_fields, parse_json
 
 JSON = "application/json"
@@ -45,11 +47,10 @@ T = TypeVar("T")
 class Endpoints:
     """What the routes are made of."""
 
-    scorer: Scorer
+    deployment: Deployment
     readiness: Readiness
     metrics: Metrics
     dispatch: Dispatch
-    served: ServedModel
     max_body_bytes: int
     clock: Callable[[], float]
     new_stamp: Callable[[], Stamp]
@@ -119,10 +120,16 @@ async def _score(endpoints: Endpoints, path: str, request: Request) -> Response:
     request.scope[DIALECT_KEY] = dialect  # from here on an error takes its shape
     if not endpoints.readiness.is_ready:
         raise _refusal(endpoints.readiness)
-    ask = entry.read(fields, endpoints.served)
-    scored = await unless_client_goes(request, endpoints.scorer.score(ask.pairs, ask.cut))
+    with endpoints.deployment.lease() as model:
+        ask = entry.read(fields, model.served)
+        trail = trail_of(request.scope)
+        trail.charge_documents(len(ask.pairs))
+        scored = await unless_client_goes(request, model.scorer.score(ask.pairs, ask.cut))
     response = reply_response(ask.write(scored, endpoints.new_stamp()))
     _measure(endpoints, dialect, scored, response, started_at)
+    _leave_trail(trail, dialect, scored, endpoints.clock())
+    if trail.on_scored is not None:
+        trail.on_scored(ask.pairs, ask.cut, scored)
     return response
 
 
@@ -141,6 +148,13 @@ def _measure(
     metrics.count_dialect(dialect.name)
     metrics.count_pairs(scored.usage.num_pairs, scored.usage.num_distinct_pairs, sum(scored.pairs.truncated))
     metrics.count_grades(scored.pairs.grades)
+
+
+def _leave_trail(trail: Trail, dialect: Dialect, scored: ScoredRequest, now: float) -> None:
+    trail.dialect = dialect.name
+    trail.num_pairs = scored.usage.num_pairs
+    trail.stage_seconds = _stage_seconds(scored.stages, now)
+    trail.finished_at = now
 
 
 def _refusal(readiness: Readiness) -> ServiceError:
@@ -203,7 +217,7 @@ def _facts_router(endpoints: Endpoints) -> APIRouter:
 
     def fact_endpoint(tell: Callable[[ServedModel], Any]) -> Callable[[], Awaitable[Response]]:
         async def fact() -> Response:
-            return json_response(tell(endpoints.served))
+            return json_response(tell(endpoints.deployment.current.served))
 
         return fact
 
@@ -220,11 +234,12 @@ def _probe_router(endpoints: Endpoints) -> APIRouter:
 
     def status_response(is_good: bool) -> Response:
         status = readiness.status
+        served = endpoints.deployment.current.served
         content = {
             "ready": readiness.is_ready,
             "stage": status.stage,
             "detail": status.detail,
-            "model": {"name": endpoints.served.name, "hash": endpoints.served.hash},
+            "model": {"name": served.name, "hash": served.hash},
         }
         return json_response(content, 200 if is_good else 503)
 

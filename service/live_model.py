@@ -1,0 +1,72 @@
+"""One artifact being served: its engine thread, scheduler, prefix cache and scorer, alive and gone together.
+
+    created -> started (the engine thread loads, warms up, self-tests) -> leased by requests -> closed
+
+A request leases the model once, at its start, and does everything with it: what it is told of the model, how it
+tokenises, which engine computes. So an answer names exactly one artifact, and every document of it was scored by
+that one, whatever is swapped meanwhile. All of it happens on the event loop; the engine has its own thread.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from engine.base import Engine
+from engine.prefix_cache import PrefixCache
+from relevance.artifact import Artifact
+from service.batcher import Batcher
+from service.dialect import ServedModel
+from service.scheduler import Scheduler
+from service.score import Scorer
+
+
+class LiveModel:
+    """What serves one artifact."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        served: ServedModel,
+        scorer: Scorer,
+        batcher: Batcher,
+        scheduler: Scheduler,
+        prefix_cache: PrefixCache,
+    ) -> None:
+        self.artifact = artifact
+        self.served = served
+        self.scorer = scorer
+        self.scheduler = scheduler
+        self.prefix_cache = prefix_cache
+        self._batcher = batcher
+        self._num_leases = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @contextmanager
+    def lease(self) -> Iterator["LiveModel"]:
+        """Keep it alive for one request."""
+        self._num_leases += 1
+        self._unused.clear()
+        try:
+            yield self
+        finally:
+            self._num_leases -= 1
+            if self._num_leases == 0:
+                self._unused.set()
+
+    def start(
+        self,
+        build_engine: Callable[[], Engine],
+        on_ready: Callable[[], None],
+        on_end: Callable[[BaseException], None],
+    ) -> None:
+        """Start the engine thread, as `Batcher.start` does."""
+        self._batcher.start(build_engine, on_ready, on_end)
+
+    async def drain(self) -> None:
+        """Return once no request holds a lease."""
+        await self._unused.wait()
+
+    async def close(self) -> None:
+        """End the engine thread and free the model; what still waits fails as not ready."""
+        await self._batcher.close()
