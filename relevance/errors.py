@@ -4,6 +4,7 @@
      ├── PromptError            a text that cannot be rendered (an instruction the template has no place for)
      ├── LabelTokenError        a grade's label token is not exactly one token id
      ├── TokenizerError         a tokenizer file that cannot be used safely
+     ├── ExplanationError       a text that is no explanation of the fixed form
      └── ArtifactError          an artifact that is missing, damaged, or of a format not known here
 
 Every message says what was found, what was expected and, where there is one, the field.
@@ -28,6 +29,14 @@ class LabelTokenError(RelevanceError, ValueError):
 
 class TokenizerError(RelevanceError, ValueError):
     """A tokenizer file is unreadable or would let user text produce control tokens."""
+
+
+class ExplanationError(RelevanceError, ValueError):
+    """A text or object is no explanation; `step` names the step at fault, `reason` says what is wrong with it."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(f"{step}: {reason}")
+        self.step, self.reason = step, reason
 
 
 class ArtifactError(RelevanceError):
