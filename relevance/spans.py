@@ -1,0 +1,151 @@
+"""Which runs of a document's tokens may be quoted: whole words, copied token by token.
+
+A quote may start in front of token s and end in front of token e when neither edge cuts a word, all tokens between can
+be copied (known to the vocabulary, no reserved character in them) and it is short enough. WordPiece marks a token that
+goes on with a word by `##`; in a byte-level BPE a word goes on where letters touch letters, and a token that holds a
+part of a character has no edge.
+
+Everything about a token is worked out once and remembered, so a document costs a look-up per token.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import dropwhile, pairwise
+
+from relevance.explanation import END, QUOTE_END, QUOTE_START
+from relevance.prompt import End
+from relevance.terms import words
+from relevance.tokenization import TextTokenizer
+
+_PART_OF_CHARACTER = "\ufffd"
+
+
+@dataclass(frozen=True, slots=True)
+class _Surface:
+    """What a token looks like from outside."""
+
+    can_be_copied: bool
+    has_word: bool
+    """Whether there is a letter or digit in it."""
+    is_blank: bool
+    open_start: bool
+    """Whether it may go on with the word of the token before."""
+    open_end: bool
+    """Whether its word may go on in the token after."""
+    weight: int
+    """Words in it, at least 1."""
+
+
+def _joins(character: str) -> bool:
+    if character == _PART_OF_CHARACTER:
+        return True
+    is_word = character.isalnum() or unicodedata.category(character)[0] in "MC"
+    return is_word and len(words(f"{character}{character}")) < 2  # CJK characters are words each
+
+
+class TokenSurfaces:
+    """The surfaces of a vocabulary's tokens, worked out when first met."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._known: dict[int, _Surface] = {}
+        probe = tokenizer.encode_literal("a b")
+        self._is_wordpiece = "".join(tokenizer.decode([token]) for token in probe) != tokenizer.decode(probe)
+
+    def __getitem__(self, token: int) -> _Surface:
+        found = self._known.get(token)
+        if found is None:
+            found = self._known[token] = self._look(token)
+        return found
+
+    def _look(self, token: int) -> _Surface:
+        text = self.tokenizer.decode([token])
+        goes_on = self._is_wordpiece and text.startswith("##") and len(text) > 2
+        shown = text[2:] if goes_on else text
+        return _Surface(
+            can_be_copied=not self.tokenizer.is_unknown(token) and not set(shown) & {END, QUOTE_START, QUOTE_END},
+            has_word=any(c.isalnum() for c in shown),
+            is_blank=not shown.strip(),
+            open_start=goes_on if self._is_wordpiece else not shown or _joins(shown[0]),
+            open_end=not self._is_wordpiece and (not shown or _joins(shown[-1])),
+            weight=max(1, len(words(shown))),
+        )
+
+    def is_edge(self, left: int, right: int) -> bool:
+        """Whether no word goes from token `left` on into token `right`."""
+        if self._is_wordpiece:
+            return not self[right].open_start
+        return not (self[left].open_end and self[right].open_start)
+
+
+class QuotableSpans:
+    """The spans of one document."""
+
+    def __init__(self, ids: Sequence[int], surfaces: TokenSurfaces, max_weight: int, kept: End | None = None) -> None:
+        """Spans of `ids`, no heavier than `max_weight` words or tokens.
+
+        `kept` is the end that stayed of a document that was cut; the other end may then be in the middle of a word.
+        """
+        self.ids = ids
+        self._tokenizer = surfaces.tokenizer
+        self._max_weight = max_weight
+        looks = [surfaces[token] for token in ids]
+        self._can_be_copied = [look.can_be_copied for look in looks]
+        count = len(ids)
+        edges = [surfaces.is_edge(ids[i - 1], ids[i]) for i in range(1, count)]
+        self._edge = [kept != "end", *edges, kept != "start"] if count else [False]
+        self._weight = [0]
+        for look in looks:
+            self._weight.append(self._weight[-1] + look.weight)
+        self._is_end = [False] * (count + 1)
+        self._next_end = [-1] * (count + 1)  # the first end at or behind a position that copied tokens lead to
+        for position in range(count, 0, -1):
+            look = looks[position - 1]
+            self._is_end[position] = self._edge[position] and not look.is_blank and look.can_be_copied
+            behind = self._next_end[position + 1] if position < count and self._can_be_copied[position] else -1
+            self._next_end[position] = position if self._is_end[position] else behind
+        self.starts = [p for p, look in enumerate(looks) if self._edge[p] and look.has_word and self.can_go_on(p, p)]
+        """Positions a quote may start in front of, ascending."""
+        self._start_set = frozenset(self.starts)
+
+    def can_go_on(self, start: int, position: int) -> bool:
+        """Whether a quote from `start` up to `position` may take the token at `position` and still end well."""
+        if position >= len(self.ids) or not self._can_be_copied[position]:
+            return False
+        end = self._next_end[position + 1]
+        return end >= 0 and self._weight[end] - self._weight[start] <= self._max_weight
+
+    def can_end(self, position: int) -> bool:
+        """Whether a quote may end in front of `position`."""
+        return self._is_end[position]
+
+    def find(self, quote: str) -> tuple[int, int] | None:
+        """The first span (start, end) that reads as `quote`, as much of its beginning as may be quoted.
+
+        Punctuation that shares a token with its first or last word comes along, punctuation before the first word may
+        go. None if the quote is not in these tokens.
+        """
+        bounds = [p for p in range(len(self.ids) + 1) if self._edge[p]]
+        spelt = [(w, i) for i, (a, b) in enumerate(pairwise(bounds)) for w in self._words(a, b)]
+        whole = words(quote)
+        bare = list(dropwhile(lambda word: not word[0].isalnum(), whole))
+        for wanted in (whole, bare) if bare else ():
+            for first in range(len(spelt) - len(wanted) + 1):
+                if spelt[first][0] != wanted[0] or [w for w, _ in spelt[first : first + len(wanted)]] != wanted:
+                    continue
+                start, end = bounds[spelt[first][1]], bounds[spelt[first + len(wanted) - 1][1] + 1]
+                before = [w for w, group in spelt[max(0, first - 4) : first] if group == spelt[first][1]]
+                if start in self._start_set and not any(word[0].isalnum() for word in before):
+                    return self._cut(start, end)
+        return None
+
+    def _words(self, start: int, end: int) -> list[str]:
+        return words(self._tokenizer.decode(self.ids[start:end]))
+
+    def _cut(self, start: int, end: int) -> tuple[int, int] | None:
+        position, last = start, -1
+        while position < end and self.can_go_on(start, position):
+            position += 1
+            last = position if self.can_end(position) else last
+        return (start, last) if last >= 0 else None
