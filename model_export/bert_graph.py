@@ -33,10 +33,11 @@ from relevance.artifact import GraphInfo
 
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
 LABEL_HEAD = "label_head.weight"
+COMPARISON = "comparison.weight"
 
 # Left in float32 by quantisation. The head's transform runs on N rows only, so it costs nothing, and it starts
 # training as the identity: one large entry a column, beside which int8 rounds what was learned to zero.
-KEEP = frozenset({LABEL_HEAD, "cls.predictions.transform.dense.weight"})
+KEEP = frozenset({LABEL_HEAD, "cls.predictions.transform.dense.weight", COMPARISON})
 
 # Multiples of 2^-bits that attention with exact sums works on.
 WEIGHT_BITS, VALUE_BITS = 8, 6
@@ -52,6 +53,7 @@ def bert_graph_info(model: BertLMHeadModel, dtype: str) -> GraphInfo:
     return GraphInfo.model_validate(
         {
             "architecture": "bert",
+            "num_encoder_layers": getattr(config, "num_encoder_layers", 0),
             "num_layers": config.num_hidden_layers,
             "num_kv_heads": config.num_attention_heads,
             "head_dim": config.hidden_size // config.num_attention_heads,
@@ -77,7 +79,10 @@ def build_bert_graph(
     hidden = decoder.embed(inputs)
     present = []
     for layer in range(info.num_layers):
-        hidden, key_value = decoder.layer(hidden, layer, inputs, is_last=layer == info.num_layers - 1)
+        is_last = layer == info.num_layers - 1
+        hidden, key_value = decoder.layer(hidden, layer, inputs, is_last=is_last)
+        if info.num_encoder_layers and layer == info.num_encoder_layers:
+            hidden = decoder.add_comparison(hidden, key_value[0], inputs, is_last=is_last)
         present.append(key_value)
     set_outputs(graph, info, decoder.heads(hidden, inputs.vocab_rows, label_token_ids), present)
     for node in graph:
@@ -135,7 +140,10 @@ class _BertDecoder:
         """One transformer layer: hidden states [1, S, H], or [1, N, H] from the last, and present (key, value)."""
         op, name = self._op, f"bert.encoder.layer.{layer}"
         query_name, key_name, value_name = (f"{name}.attention.self.{part}" for part in ("query", "key", "value"))
-        bias, read = inputs.attention_bias, hidden
+        read = hidden
+        bias = inputs.attention_bias
+        if inputs.lower_bias is not None and layer < self._config.num_encoder_layers:
+            bias = inputs.lower_bias
         if is_last:
             key, value = op.Split(self._linear(hidden, key_name, value_name), axis=-1, num_outputs=2, _outputs=2)
             read = op.Gather(hidden, inputs.output_positions, axis=1)
@@ -179,6 +187,40 @@ class _BertDecoder:
         attended = op.Div(op.Slice(sums, [0], [size], [3]), op.Slice(sums, [size], [size + 1], [3]))
         joined = op.Reshape(op.Transpose(attended, perm=[0, 2, 1, 3]), [0, -1, self._config.hidden_size])
         return joined, (key, value)
+
+    def add_comparison(self, hidden: ir.Value, key: ir.Value, inputs: ContractInputs, *, is_last: bool) -> ir.Value:
+        """What `modeling.late_bert` calls c, added to the readers of `hidden`; `key` is present.key of this layer.
+
+        A reader's query is what it sees of the past, its document the tokens `compared_tokens` names. Where there is
+        no query (a prefix being prefilled) the sums, and so what is added, are zero.
+        """
+        op = self._op
+        keys = op.Reshape(op.Transpose(key, perm=[0, 2, 1, 3]), [-1, self._config.hidden_size])
+        if self._exact_sums:
+            keys = self._round(keys, "comparison.keys", VALUE_BITS)
+        num_past = op.Shape(inputs.past[0][0], start=2, end=3)
+        past, new = op.Slice(keys, [0], num_past, [0]), op.Slice(keys, num_past, [2**31], [0])
+        bias = op.Gather(op.Squeeze(inputs.attention_bias, [0, 1]), inputs.output_positions, axis=0)
+        seen = op.Greater(op.Slice(bias, [0], num_past, [1]), self._scalar("comparison.hidden", MASKED_BIAS / 2))
+        query = op.MatMul(op.Cast(seen, to=FLOATS[self._dtype]), past)
+        document = op.MatMul(op.Cast(inputs.compared_tokens, to=FLOATS[self._dtype]), new)
+        product = op.Mul(self._unit(query), self._unit(document))
+        compared = op.Mul(product, self._scalar("comparison.size", float(self._config.hidden_size)))
+        added = op.MatMul(compared, self._weight(COMPARISON, self._state[COMPARISON].T))
+        if is_last:
+            return op.Add(hidden, op.Unsqueeze(added, [0]))
+        # One row of ones and zeros a token, not ScatterND: its CPU kernel knows no float16.
+        tokens = op.Range(self._index(0), op.Squeeze(op.Shape(inputs.input_ids, start=1, end=2), [0]), self._index(1))
+        is_reader = op.Equal(op.Unsqueeze(tokens, [1]), op.Unsqueeze(inputs.output_positions, [0]))
+        return op.Add(hidden, op.Unsqueeze(op.MatMul(op.Cast(is_reader, to=FLOATS[self._dtype]), added), [0]))
+
+    def _index(self, number: int) -> ir.Value:
+        return self._op.Constant(value_int=number)
+
+    def _unit(self, rows: ir.Value) -> ir.Value:
+        """Rows [N, H] of length 1; a row of zeros stays."""
+        length = self._op.ReduceL2(rows, [-1], keepdims=1)
+        return self._op.Div(rows, self._op.Max(length, self._scalar("comparison.least", 1e-6)))
 
     def _by_head(self, projected: ir.Value) -> ir.Value:
         """[1, S, H] to [1, heads, S, H / heads]."""

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from model_export.errors import ExportError
+from modeling.late_bert import LateBertForGrading
 from relevance.errors import RelevanceError
 from relevance.spec import SPEC_FILE, ScoringSpec
 from relevance.tokenization import JsonTokenizer
@@ -31,7 +32,7 @@ from relevance.tokenization import JsonTokenizer
 TRAINING_FILE = "training.json"
 WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 HUB_PATTERNS = ["*.safetensors", "*.json", "*.txt"]
-PRESETS = {"bert": "minilm-grades", "qwen3": "qwen3-grades"}
+PRESETS = {"bert": "minilm-grades", "late_bert": "minilm-late", "qwen3": "qwen3-grades"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +128,14 @@ def _check_spec(spec: ScoringSpec, tokenizer: JsonTokenizer, config: PretrainedC
         raise ExportError(f"the tokenizer has {tokenizer.vocab_size} tokens, the model embeds {vocab_size}")
     if spec.limits.max_tokens > max_positions:
         raise ExportError(f"limits.max_tokens {spec.limits.max_tokens} is beyond the model's {max_positions} positions")
-    if spec.attention != "causal" and config.model_type != "bert":
-        raise ExportError(f"attention {spec.attention!r}: the {config.model_type} graph's attention is causal only")
+    patterns = {"bert": ("causal", "segment"), "late_bert": ("late",)}.get(config.model_type, ("causal",))
+    if spec.attention not in patterns:
+        raise ExportError(f"attention {spec.attention!r}: the {config.model_type} graph's is {' or '.join(patterns)}")
     return label_token_ids
 
 
 def _load_model(folder: Path, architecture: str) -> PreTrainedModel:
-    kind = BertLMHeadModel if architecture == "bert" else AutoModelForCausalLM
+    kind = {"bert": BertLMHeadModel, "late_bert": LateBertForGrading}.get(architecture, AutoModelForCausalLM)
     model: PreTrainedModel
     model, loading = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     if loading["missing_keys"]:

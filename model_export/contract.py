@@ -31,16 +31,20 @@ class ContractInputs:
     output_positions: ir.Value
     vocab_rows: ir.Value
     past: tuple[tuple[ir.Value, ir.Value], ...]
+    lower_bias: ir.Value | None = None
+    compared_tokens: ir.Value | None = None
 
     @property
     def in_order(self) -> list[ir.Value]:
         """As graph inputs; the overridable default comes last."""
         past = [value for pair in self.past for value in pair]
+        late = [value for value in (self.lower_bias, self.compared_tokens) if value is not None]
         return [
             self.input_ids,
             self.position_ids,
             self.attention_bias,
             self.output_positions,
+            *late,
             *past,
             self.vocab_rows,
         ]
@@ -52,10 +56,11 @@ def make_inputs(info: GraphInfo) -> ContractInputs:
     past_shape = [1, info.num_kv_heads, "P", info.head_dim]
     vocab_rows = ir.val("vocab_rows", int64, ["M"])
     vocab_rows.const_value = ir.tensor(np.zeros(0, dtype=np.int64), name="vocab_rows")
+    bias, is_late = FLOATS[info.bias_dtype], info.num_encoder_layers > 0
     return ContractInputs(
         input_ids=ir.val("input_ids", int64, [1, "S"]),
         position_ids=ir.val("position_ids", int64, [1, "S"]),
-        attention_bias=ir.val("attention_bias", FLOATS[info.bias_dtype], [1, 1, "S", "P_plus_S"]),
+        attention_bias=ir.val("attention_bias", bias, [1, 1, "S", "P_plus_S"]),
         output_positions=ir.val("output_positions", int64, ["N"]),
         vocab_rows=vocab_rows,
         past=tuple(
@@ -65,6 +70,8 @@ def make_inputs(info: GraphInfo) -> ContractInputs:
             )
             for layer in range(info.num_layers)
         ),
+        lower_bias=ir.val("lower_bias", bias, [1, 1, "S", "P_plus_S"]) if is_late else None,
+        compared_tokens=ir.val("compared_tokens", ir.DataType.FLOAT, ["N", "S"]) if is_late else None,
     )
 
 

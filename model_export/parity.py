@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from transformers import BertLMHeadModel
 
 from model_export.checkpoint import Checkpoint
 from model_export.errors import GateError
+from modeling.forward import DOCUMENT, PREFIX, SUFFIX, next_token_logits
 from relevance.artifact import Agreement
 from relevance.metrics import kendall_tau
 from relevance.pair import Pair
@@ -58,26 +58,12 @@ def torch_distributions(checkpoint: Checkpoint, pairs: Sequence[Pair]) -> Iterat
 
 @torch.inference_mode()
 def _label_logits(checkpoint: Checkpoint, prefix: tuple[int, ...], document: tuple[int, ...]) -> FloatArray:
-    model, length = checkpoint.model, len(prefix) + len(document)
-    allowed = torch.ones(length, length, dtype=torch.bool).tril()
-    positions = torch.arange(length)
-    if checkpoint.spec.attention != "causal":
-        allowed[: len(prefix), : len(prefix)] = True
-        allowed[len(prefix) :] = True
-    if checkpoint.spec.attention == "isolated":
-        suffix = length - len(checkpoint.tokenizer.encode_literal(checkpoint.spec.template.suffix))
-        allowed[len(prefix) : suffix, : len(prefix)] = False
-        allowed[len(prefix) : suffix, suffix:] = False
-        positions[len(prefix) :] -= len(prefix)
-    hidden = model.base_model(
-        input_ids=torch.tensor([prefix + document]),
-        attention_mask=allowed[None, None],
-        position_ids=positions[None],
-        use_cache=False,
-    ).last_hidden_state[:, -1]
-    head = model.cls if isinstance(model, BertLMHeadModel) else model.get_output_embeddings()
-    logits = head(hidden)[0, list(checkpoint.label_token_ids)]
-    return np.asarray(logits.double().numpy(), dtype=np.float64)
+    num_suffix = len(checkpoint.tokenizer.encode_literal(checkpoint.spec.template.suffix))
+    segments = [PREFIX] * len(prefix) + [DOCUMENT] * (len(document) - num_suffix) + [SUFFIX] * num_suffix
+    ids, segment_ids = torch.tensor([prefix + document]), torch.tensor([segments])
+    last = torch.tensor([len(segments) - 1])
+    logits = next_token_logits(checkpoint.model, ids, segment_ids, last, checkpoint.spec.attention)
+    return np.asarray(logits[0, list(checkpoint.label_token_ids)].double().numpy(), dtype=np.float64)
 
 
 def compare(compared: str, reference: FloatArray, other: FloatArray) -> Agreement:

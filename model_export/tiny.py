@@ -3,7 +3,7 @@
     python -m model_export.tiny tests/data/tiny_artifact
     python -m model_export.tiny CHECKPOINT --checkpoint-only
 
-Two layers of width 32 over a WordPiece vocabulary of a few hundred pieces. Its grades mean nothing; its shapes,
+Three layers of width 32 over a WordPiece vocabulary of a few hundred pieces. Its grades mean nothing; its shapes,
 files and code paths are those of the default model.
 """
 
@@ -21,6 +21,7 @@ from transformers import BertConfig, BertLMHeadModel
 
 from model_export.parity import DEFAULT_THRESHOLDS
 from model_export.publish import ExportOptions, export
+from modeling.late_bert import LateBertConfig, LateBertForGrading
 from relevance.spec import SPEC_FILE, ScoringSpec
 
 SEED = 20
@@ -49,14 +50,14 @@ def make_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_checkpoint(folder: Path) -> None:
-    """A complete checkpoint folder, the same bytes for the same library versions."""
+def write_checkpoint(folder: Path, *, is_late: bool = True) -> None:
+    """A complete checkpoint folder, the same bytes for the same library versions; not late: a plain BERT decoder."""
     tokenizer = make_tokenizer()
     torch.manual_seed(SEED)
-    config = BertConfig(
+    config = (LateBertConfig if is_late else BertConfig)(
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=3 if is_late else 2,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=256,
@@ -64,11 +65,16 @@ def write_checkpoint(folder: Path) -> None:
         is_decoder=True,
         tie_word_embeddings=True,
     )
-    model = BertLMHeadModel(config)
+    if isinstance(config, LateBertConfig):
+        config.num_encoder_layers = 1
+    model = LateBertForGrading(config) if isinstance(config, LateBertConfig) else BertLMHeadModel(config)
+    if isinstance(model, LateBertForGrading):
+        with torch.no_grad():  # random keys are all alike: a full comparison would hide everything else
+            model.comparison.weight.mul_(0.1)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-    spec = ScoringSpec.preset("minilm-grades")
+    spec = ScoringSpec.preset("minilm-late" if is_late else "minilm-grades")
     limits = spec.limits.model_copy(update={"max_tokens": 192, "max_query_tokens": 32, "max_instruction_tokens": 64})
     spec.model_copy(update={"limits": limits}).to_file(folder / SPEC_FILE)
 

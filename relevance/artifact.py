@@ -54,6 +54,8 @@ class GraphInfo(_Frozen):
         position_ids                 int64 [1, S]
         attention_bias               float [1, 1, S, P + S], 0 where token s may look, else `masked_bias`
         output_positions             int64 [N], which of the S tokens to read
+        lower_bias                   as attention_bias, for the encoder layers; only if num_encoder_layers > 0
+        compared_tokens              float32 [N, S], 1 for the document's own tokens; only if num_encoder_layers > 0
         past_key_values.{l}.key      float [1, num_kv_heads, P, head_dim]   and `.value`, for each layer l
         vocab_rows                   int64 [M], optional: which of the N to multiply by the vocabulary head; none
     Outputs:
@@ -73,6 +75,8 @@ class GraphInfo(_Frozen):
     hidden_size: int = Field(ge=1)
     vocab_size: int = Field(ge=2)
     max_positions: int = Field(ge=16)
+    num_encoder_layers: int = Field(default=0, ge=0)
+    """Lower layers in which query and document do not see each other, under `late` attention; else 0."""
     kv_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     bias_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     masked_bias: float = -10000.0

@@ -6,8 +6,9 @@ grade is read at.
 causal: every token sees itself and those before it.
 segment: tokens of the prefix see the whole prefix, tokens of a document segment see the prefix and their whole segment,
 both ways. It keeps what an encoder knows.
-isolated: prefix and document see themselves only, both ways, each numbered from position 0; the suffix sees all. Query
-and document are encoded as a bi-encoder would, and compared at the suffix.
+late: `segment` in the upper layers. In the lower ones, whose number the graph knows, prefix and document see themselves
+only, both ways; the suffix sees all. The document is numbered from position 0 again, so that query and document are
+encoded as a bi-encoder would, and then compared.
 
 In all three a prefix does not depend on its documents, so its KV can be shared, and what is generated after the prompt
 is causal.
@@ -15,4 +16,4 @@ is causal.
 
 from typing import Literal
 
-Attention = Literal["causal", "segment", "isolated"]
+Attention = Literal["causal", "segment", "late"]

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from modeling.loading import load_model, load_tokenizer
 from relevance import metrics
 from relevance.calibration import fit_temperature
 from relevance.scoring import grade_distribution
 from relevance.spec import SPEC_FILE, ScoringSpec
 from training.data import LabelledPair, encode_pairs, read_pairs
-from training.model import load_model, load_tokenizer
 from training.scorer import CheckpointScorer
 
 

@@ -53,8 +53,8 @@ class SftConfig(_Strict):
     """A Hugging Face id or folder, or `package:NAME/PATH` for a folder inside an installed package."""
     spec: str = "minilm-grades"
     """Name of a ready scoring spec, or a path to one."""
-    comparing_layers: bool = False
-    """Put two layers that compute a cosine on top of a BERT encoder: see training/warm_start.py."""
+    added_layers: int = Field(default=0, ge=0)
+    """Layers put on top of a BERT encoder, with the comparison between: see modeling/late_bert.py."""
     sources: tuple[Source, ...] = Field(min_length=1)
     validation: tuple[str, ...] = ()
     """Labelled files scored at each evaluation; never a test split."""
@@ -62,12 +62,8 @@ class SftConfig(_Strict):
     batch_tokens: int = Field(default=4096, ge=64)
     """Padded tokens in one optimiser step."""
     learning_rate: float = Field(default=1e-4, gt=0.0)
-    head_steps: int = Field(default=0, ge=0)
-    """So many first steps train the head's transform alone: the gradients of a fresh head would undo a warm start."""
-    head_learning_rate: float | None = Field(default=None, gt=0.0)
-    """Of that transform; None: `learning_rate`."""
-    layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Learning rate of each layer as a share of the layer above it."""
+    encoder_rate: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Learning rate of embeddings and encoder layers, as a share of `learning_rate`; 0 freezes them."""
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=0.01, ge=0.0)
     max_grad_norm: float = Field(default=1.0, gt=0.0)

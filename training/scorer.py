@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from modeling.forward import next_token_logits
 from relevance.attention import Attention
 from training.data import Example, pad, token_batches
-from training.model import next_token_logits
 
 
 class CheckpointScorer:
@@ -23,15 +23,13 @@ class CheckpointScorer:
         self.model, self._attention, self._bfloat16 = model, attention, bfloat16
         self.label_token_ids = torch.tensor(label_token_ids)
 
-    def vocabulary_logits(
-        self, batch: Sequence[Example], *, head_only: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def vocabulary_logits(self, batch: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
         """Next-token logits [B, V] (float32) and target distributions [B, K] of a batch, with gradients."""
         padded = pad(batch)
         input_ids, segment_ids = torch.from_numpy(padded.input_ids), torch.from_numpy(padded.segment_ids)
         last = torch.from_numpy(padded.last)
         with torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else nullcontext():
-            logits = next_token_logits(self.model, input_ids, segment_ids, last, self._attention, head_only=head_only)
+            logits = next_token_logits(self.model, input_ids, segment_ids, last, self._attention)
         return logits.float(), torch.from_numpy(padded.target)
 
     @torch.inference_mode()

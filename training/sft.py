@@ -15,6 +15,7 @@ import itertools
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,25 +23,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import BertLMHeadModel, PreTrainedModel
+from transformers import PreTrainedModel
 
+from modeling.loading import load_model, load_tokenizer, load_with_added_layers, resolve_model_path
 from relevance import metrics
 from relevance.calibration import fit_temperature
 from relevance.provenance import current_commit, versions
 from relevance.scoring import expected_score, grade_distribution, most_likely_grade
 from relevance.spec import ScoringSpec
 from training.checkpoint import RunLog, load_resume, save_checkpoint, save_resume
-from training.config import ConfigError, SftConfig
+from training.config import SftConfig
 from training.data import Example, LabelledPair, SourcePool, encode_pairs, read_pairs, token_batches
 from training.losses import first_token_cross_entropy
-from training.model import load_model, load_tokenizer, resolve_model_path
 from training.scorer import CheckpointScorer
-from training.warm_start import NUM_COMPARING_LAYERS, set_comparing_layers
-
-# What the discriminants of added layers are fitted on, equally many of each source.
-CALIBRATION_EXAMPLES = 400
-# Nats by which the grades' tokens start ahead of the vocabulary.
-LABEL_BIAS = 12.0
 
 
 def load_spec(name_or_path: str) -> ScoringSpec:
@@ -50,26 +45,31 @@ def load_spec(name_or_path: str) -> ScoringSpec:
 
 
 def build_optimizer(model: PreTrainedModel, config: SftConfig) -> torch.optim.AdamW:
-    """AdamW; biases and norms are not decayed, lower layers learn slower by `layer_decay`, frozen parts not at all."""
+    """AdamW; biases and norms are not decayed, the encoder learns at `encoder_rate`, frozen parts not at all."""
     if config.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
-    num_layers = int(model.config.num_hidden_layers)
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        rate = config.learning_rate * (config.encoder_rate if in_encoder(name, model) else 1.0)
+        if rate == 0.0:
+            parameter.requires_grad_(False)
         if not parameter.requires_grad:
             continue
-        match = [int(part) for part in name.split(".") if part.isdigit()]
-        is_head = not match and "embeddings" not in name
-        depth = num_layers - 1 if is_head else (match[0] if match else 0)
-        rate = config.learning_rate * config.layer_decay ** (num_layers - 1 - depth)
-        if is_head and config.head_learning_rate is not None:
-            rate = config.head_learning_rate
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": p, "lr": rate, "base_lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
         betas=(0.9, 0.98),
     )
+
+
+def in_encoder(name: str, model: PreTrainedModel) -> bool:
+    """Whether a parameter belongs to the embeddings or to the layers a sentence encoder came with."""
+    if "embeddings" in name or "embed_tokens" in name:
+        return True
+    layer = re.search(r"layers?\.(\d+)\.", name)
+    depth = getattr(model.config, "num_encoder_layers", model.config.num_hidden_layers)
+    return layer is not None and int(layer[1]) < depth
 
 
 def learning_rate_factor(step: int, warmup_steps: int, num_steps: int) -> float:
@@ -124,19 +124,9 @@ class SftRun:
         self.num_steps = sum(len(p) for p in self.passes)
 
     def _load(self, base: str, label_token_ids: Sequence[int]) -> PreTrainedModel:
-        if not self.config.comparing_layers:
+        if not self.config.added_layers:
             return load_model(base, self.config.dropout)
-        model = load_model(base, self.config.dropout, NUM_COMPARING_LAYERS)
-        if not isinstance(model, BertLMHeadModel):
-            raise ConfigError(f"comparing_layers needs a BERT encoder, {self.config.base_model} is none")
-        rng = random.Random(self.config.seed)
-        share = CALIBRATION_EXAMPLES // len(self.pools)
-        drawn = [pool.draw(0, self.config.seed) for pool in self.pools]
-        examples = [example for rows in drawn for example in rng.sample(rows, min(share, len(rows)))]
-        set_comparing_layers(model, examples, self.spec.attention, label_token_ids)
-        with torch.no_grad():  # the first token is a grade from the start: nothing has to be unlearned for it
-            model.cls.predictions.bias[list(label_token_ids)] += LABEL_BIAS
-        return model
+        return load_with_added_layers(base, self.config.added_layers, label_token_ids, self.config.dropout)
 
     def _batches(self, pass_index: int) -> list[list[Example]]:
         examples = [e for pool in self.pools for e in pool.draw(pass_index, self.config.seed)]
@@ -192,7 +182,7 @@ class SftRun:
     def _step(self, step: int, batch: Sequence[Example]) -> tuple[float, float]:
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout, whatever step a run resumed at
         self.model.train()
-        logits, target = self.scorer.vocabulary_logits(batch, head_only=step < self.config.head_steps)
+        logits, target = self.scorer.vocabulary_logits(batch)
         loss = first_token_cross_entropy(logits, target, self.scorer.label_token_ids)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)

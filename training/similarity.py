@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer
 
+from modeling.loading import resolve_model_path
 from training.config import SimilarityConfig, SimilaritySource
 from training.data import DataError, open_lines, read_pairs
-from training.model import resolve_model_path
 
 FloatArray = NDArray[np.float32]
 

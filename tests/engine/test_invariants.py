@@ -5,7 +5,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,8 +13,10 @@ from engine.base import DocumentWork
 from engine.local import LocalScorer, self_test
 from engine.ort import OrtEngine
 from model_export.checkpoint import load_checkpoint
-from model_export.parity import torch_distributions
+from model_export.parity import DEFAULT_THRESHOLDS, torch_distributions
+from model_export.publish import ExportOptions, export
 from model_export.tiny import write_checkpoint
+from modeling.loading import load_with_added_layers
 from relevance.artifact import load_artifact
 from relevance.attention import Attention
 from relevance.errors import ArtifactError
@@ -176,17 +177,36 @@ def test_golden_pairs_pass_and_a_wrong_one_is_found(scorer: LocalScorer) -> None
         self_test(broken, engine)
 
 
-@pytest.mark.parametrize("attention", get_args(Attention))
+@pytest.mark.parametrize("attention", ["causal", "segment"])
 def test_onnx_equals_torch(tmp_path: Path, attention: Attention) -> None:
-    # The tiny artifact's checkpoint is made again from its seed; the graph takes any pattern of attention by its bias.
-    write_checkpoint(tmp_path / "checkpoint")
+    # A plain BERT graph takes any pattern of attention by its bias; the late one has its own, and its gate at export.
+    write_checkpoint(tmp_path / "checkpoint", is_late=False)
+    options = ExportOptions(str(tmp_path / "checkpoint"), tmp_path / "artifact", "fp32", "none", DEFAULT_THRESHOLDS)
+    export(options)
+    artifact = load_artifact(tmp_path / "artifact")
     checkpoint = load_checkpoint(str(tmp_path / "checkpoint"))
     spec = checkpoint.spec.model_copy(update={"attention": attention})
     reference = np.array(list(torch_distributions(replace(checkpoint, spec=spec), PAIRS)))
-    artifact = load_artifact(TINY)
     artifact = replace(artifact, manifest=artifact.manifest.model_copy(update={"spec": spec}))
     found = LocalScorer(artifact, OrtEngine(artifact, num_threads=1)).distributions(PAIRS)
     np.testing.assert_allclose(found, reference, rtol=0, atol=TOLERANCE["fp32"])
+
+
+@pytest.mark.parametrize("num_added_layers", [1, 2])
+def test_late_onnx_equals_torch(tmp_path: Path, num_added_layers: int) -> None:
+    write_checkpoint(tmp_path / "encoder", is_late=False)
+    model = load_with_added_layers(str(tmp_path / "encoder"), num_added_layers, (10, 11, 12, 13))
+    model.save_pretrained(tmp_path / "late")
+    write_checkpoint(tmp_path / "other")
+    for name in ("tokenizer.json", "scoring_spec.json"):
+        (tmp_path / "late" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    options = ExportOptions(str(tmp_path / "late"), tmp_path / "artifact", "fp32", "none", DEFAULT_THRESHOLDS)
+    export(options)
+    artifact = load_artifact(tmp_path / "artifact")
+    reference = np.array(list(torch_distributions(load_checkpoint(str(tmp_path / "late")), PAIRS)))
+    found = LocalScorer(artifact, OrtEngine(artifact, num_threads=1)).distributions(PAIRS)
+    np.testing.assert_allclose(found, reference, rtol=0, atol=TOLERANCE["fp32"])
+    assert np.ptp(reference, axis=0).max() > 1e-3
 
 
 def test_temperature_is_applied(scorer: LocalScorer) -> None:

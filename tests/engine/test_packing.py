@@ -52,17 +52,33 @@ def test_row_by_hand() -> None:
     ]
 
 
-def test_isolated_row_by_hand() -> None:
-    # Past: null, a prefix of 2. One document of 2 tokens and a suffix of 1: only the suffix sees beyond its own text.
-    row = build_row([Segment([7, 8, 9], 1, 2, num_suffix=1)], 3, "isolated", MASKED)
+def test_late_row_by_hand() -> None:
+    # Past: null, a prefix of 2. One document of 2 tokens and a suffix of 1.
+    row = build_row([Segment([7, 8, 9], 1, 2, num_suffix=1)], 3, "late", MASKED)
+    assert row.lower_bias is not None
+    assert row.compared_tokens is not None
     assert row.position_ids.tolist() == [[0, 1, 2]]
-    assert (row.attention_bias[0, 0] == 0.0).astype(int).tolist() == [
+    assert (row.attention_bias[0, 0] == 0.0).astype(int).tolist() == [[0, 1, 1, 1, 1, 1]] * 3
+    assert (row.lower_bias[0, 0] == 0.0).astype(int).tolist() == [
         [0, 0, 0, 1, 1, 0],
         [0, 0, 0, 1, 1, 0],
         [0, 1, 1, 1, 1, 1],
     ]
-    prefix = build_row([Segment([1, 2], 1, 0)], 1, "isolated", MASKED)
-    assert (prefix.attention_bias[0, 0] == 0.0).astype(int).tolist() == [[0, 1, 1], [0, 1, 1]]
+    assert row.compared_tokens.tolist() == [[1, 1, 0]]
+    prefix = build_row([Segment([1, 2], 1, 0)], 1, "late", MASKED)
+    assert prefix.lower_bias is not None
+    assert prefix.compared_tokens is not None
+    assert (prefix.lower_bias[0, 0] == 0.0).astype(int).tolist() == [[0, 1, 1], [0, 1, 1]]
+    assert not prefix.compared_tokens.any()
+
+
+def test_late_documents_do_not_touch() -> None:
+    row = build_row([Segment([7, 8, 9], 1, 2, 1), Segment([5, 6], 1, 2, 1)], 3, "late", MASKED)
+    assert row.lower_bias is not None
+    assert row.compared_tokens is not None
+    assert not (row.lower_bias[0, 0, :3, 6:] == 0.0).any()
+    assert not (row.lower_bias[0, 0, 3:, 3:6] == 0.0).any()
+    assert row.compared_tokens.tolist() == [[1, 1, 0, 0, 0], [0, 0, 0, 1, 0]]
 
 
 @given(

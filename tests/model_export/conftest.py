@@ -17,6 +17,13 @@ from relevance.spec import SPEC_FILE, ScoringSpec
 @pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints") / "bert-tiny"
+    write_checkpoint(folder, is_late=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def late_folder(bert_folder: Path) -> Path:
+    folder = bert_folder.with_name("late-tiny")
     write_checkpoint(folder)
     return folder
 
@@ -57,6 +64,16 @@ def bert_int8(bert_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def late_fp32(late_folder: Path) -> Path:
+    return publish(late_folder, late_folder.with_name("late-fp32"), "fp32")
+
+
+@pytest.fixture(scope="session")
+def late_int8(late_folder: Path) -> Path:
+    return publish(late_folder, late_folder.with_name("late-int8"), "int8")
+
+
+@pytest.fixture(scope="session")
 def qwen_fp32(qwen_folder: Path) -> Path:
     return publish(qwen_folder, qwen_folder.with_name("qwen-fp32"), "fp32")
 
@@ -66,7 +83,7 @@ def qwen_int8(qwen_folder: Path) -> Path:
     return publish(qwen_folder, qwen_folder.with_name("qwen-int8"), "int8")
 
 
-@pytest.fixture(params=["bert_fp32", "bert_int8", "qwen_fp32", "qwen_int8"])
+@pytest.fixture(params=["bert_fp32", "bert_int8", "late_fp32", "late_int8", "qwen_fp32", "qwen_int8"])
 def artifact(request: pytest.FixtureRequest) -> Artifact:
     """Each backbone at each CPU precision."""
     return load_artifact(request.getfixturevalue(request.param))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from model_export.checkpoint import Checkpoint, load_checkpoint
-from relevance.artifact import Artifact, load_artifact
+from relevance.artifact import Artifact, GraphInfo, load_artifact
 from tests.model_export.conftest import publish
 
 # Logits are of the order of 1 to 10; float32 sums in another order differ by about 1e-6 of that.
@@ -57,7 +57,15 @@ class Row:
             "attention_bias": bias[None, None],
             "output_positions": np.array(read),
             **dict(zip(names, self.past, strict=True)),
+            **self._late_feed(graph, bias, len(read)),
         }
+
+    def _late_feed(self, graph: GraphInfo, bias: NDArray[np.float32], num_read: int) -> dict[str, NDArray[np.generic]]:
+        """Nothing is compared, and the lower layers see what the upper ones see."""
+        if not graph.num_encoder_layers:
+            return {}
+        compared = np.zeros((num_read, len(self.ids)), np.float32)
+        return {"lower_bias": bias[None, None], "compared_tokens": compared}
 
 
 def null_past(artifact: Artifact) -> list[NDArray[np.float32]]:
@@ -146,17 +154,17 @@ def test_no_slow_fusions(artifact: Artifact, tmp_path: Path) -> None:
     assert not {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"} & operators
 
 
-@pytest.mark.parametrize("name", ["bert_int8", "qwen_int8"])
+@pytest.mark.parametrize("name", ["bert_int8", "late_int8", "qwen_int8"])
 def test_every_weight_but_the_heads_own_is_int8(name: str, request: pytest.FixtureRequest) -> None:
     graph = onnx.load(load_artifact(request.getfixturevalue(name)).graph_path).graph
     stored = {tensor.name for tensor in graph.initializer}
     exact = {node.input[1] for node in graph.node if node.op_type == "MatMul"} & stored
-    assert exact <= {"label_head.weight", "cls.predictions.transform.dense.weight"}
+    assert exact <= {"label_head.weight", "cls.predictions.transform.dense.weight", "comparison.weight"}
     assert "label_head.weight" in exact
     assert sum(node.op_type == "MatMulIntegerToFloat" for node in graph.node) >= 8
 
 
-@pytest.mark.parametrize("backbone", ["bert", "qwen"])
+@pytest.mark.parametrize("backbone", ["bert", "late", "qwen"])
 def test_vocabulary_logits_are_torchs(backbone: str, request: pytest.FixtureRequest) -> None:
     checkpoint: Checkpoint = load_checkpoint(str(request.getfixturevalue(f"{backbone}_folder")))
     artifact = load_artifact(request.getfixturevalue(f"{backbone}_fp32"))

@@ -18,7 +18,7 @@ QUERIES = ["usb cable", "egg", "running shoes", "water kettle", "capital city", 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    write_checkpoint(folder)
+    write_checkpoint(folder, is_late=False)
     return folder
 
 

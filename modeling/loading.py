@@ -1,0 +1,96 @@
+"""Loading checkpoints and warm starts.
+
+The embedded default is BERT-shaped: the whole transformer of all-MiniLM-L6-v2 becomes a decoder, its vocabulary head
+tied to the token embeddings; with added layers it is a `LateBertForGrading`. Any Hugging Face causal language model
+loads the same way.
+"""
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertConfig, BertLMHeadModel, PreTrainedModel
+
+from modeling.late_bert import LateBertConfig, LateBertForGrading, start_added_layers
+from relevance.tokenization import JsonTokenizer
+
+# Nats by which the grades' tokens start ahead of the vocabulary: the first token is a grade from the start.
+LABEL_BIAS = 12.0
+
+
+def resolve_model_path(base_model: str) -> str:
+    """A folder or hub id; `package:NAME/PATH` is a folder inside an installed package."""
+    if not base_model.startswith("package:"):
+        return base_model
+    package, _, inside = base_model.removeprefix("package:").partition("/")
+    return str(Path(str(resources.files(package))) / inside)
+
+
+def load_tokenizer(model_path: str) -> JsonTokenizer:
+    """The fast tokenizer of a checkpoint folder or hub id."""
+    local = Path(model_path) / "tokenizer.json"
+    if local.is_file():
+        return JsonTokenizer.from_file(local)
+    return JsonTokenizer(AutoTokenizer.from_pretrained(model_path).backend_tokenizer.to_str())
+
+
+def load_model(model_path: str, dropout: float = 0.0) -> PreTrainedModel:
+    """A causal language model in float32; an encoder-only BERT becomes a decoder."""
+    config = AutoConfig.from_pretrained(model_path)
+    config.attention_dropout = dropout
+    if not isinstance(config, BertConfig):
+        return AutoModelForCausalLM.from_pretrained(model_path, config=config, dtype=torch.float32)
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    has_head = (config.architectures or [""])[0] in ("BertLMHeadModel", "LateBertForGrading")
+    config.is_decoder = config.tie_word_embeddings = True
+    kind = LateBertForGrading if isinstance(config, LateBertConfig) else BertLMHeadModel
+    model = kind.from_pretrained(model_path, config=config, dtype=torch.float32)
+    if not has_head:
+        _start_head(model)
+    return model
+
+
+def load_with_added_layers(
+    model_path: str, num_added_layers: int, label_token_ids: Sequence[int], dropout: float = 0.0
+) -> LateBertForGrading:
+    """A sentence encoder (BERT) with `num_added_layers` on top and the comparison between.
+
+    Raises:
+        ValueError: the checkpoint is not a plain BERT.
+    """
+    encoder = load_model(model_path, dropout)
+    if type(encoder) is not BertLMHeadModel:
+        raise ValueError(
+            f"{model_path}: layers can be added to a plain BERT encoder only, not {type(encoder).__name__}"
+        )
+    num_encoder_layers = encoder.config.num_hidden_layers
+    fields = encoder.config.to_dict() | {
+        "num_encoder_layers": num_encoder_layers,
+        "num_hidden_layers": num_encoder_layers + num_added_layers,
+    }
+    fields.pop("model_type")
+    fields.pop("architectures", None)
+    model = LateBertForGrading(LateBertConfig.from_dict(fields))
+    state = encoder.state_dict()
+    for added in range(num_added_layers):  # the last layers again: their feed-forward parts know what states look like
+        source = num_encoder_layers - num_added_layers + added
+        prefix = f"bert.encoder.layer.{source % num_encoder_layers}."
+        for name in [name for name in state if name.startswith(prefix)]:
+            state[name.replace(prefix, f"bert.encoder.layer.{num_encoder_layers + added}.")] = state[name]
+    model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    start_added_layers(model, list(label_token_ids))
+    with torch.no_grad():
+        model.cls.predictions.bias[list(label_token_ids)] += LABEL_BIAS
+    return model
+
+
+def _start_head(model: BertLMHeadModel) -> None:
+    # A sentence encoder carries no vocabulary head. Its transform starts as the identity, so that the first
+    # logits are similarities between the last hidden state and the token embeddings.
+    with torch.no_grad():
+        transform = model.cls.predictions.transform.dense
+        transform.weight.copy_(torch.eye(transform.weight.shape[0]))
+        transform.bias.zero_()
+        model.cls.predictions.bias.zero_()
