@@ -13,7 +13,9 @@ class ConfigError(ValueError):
     """A configuration file that cannot be used; the message names file and field."""
 
 
-class _Strict(BaseModel):
+class StrictConfig(BaseModel):
+    """A configuration that cannot be changed and refuses unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
@@ -33,7 +35,7 @@ class _Strict(BaseModel):
             raise ConfigError(f"{path}: {describe(error)}") from error
 
 
-class Source(_Strict):
+class Source(StrictConfig):
     """One file of labelled pairs and how much of it a pass takes."""
 
     path: str
@@ -46,7 +48,7 @@ class Source(_Strict):
     max_document_tokens: int | None = Field(default=None, ge=8)
 
 
-class SftConfig(_Strict):
+class SftConfig(StrictConfig):
     """Supervised fine-tuning of a base model to answer with the grade first."""
 
     base_model: str
@@ -76,7 +78,7 @@ class SftConfig(_Strict):
     max_validation_rows: int = Field(default=2000, ge=1)
 
 
-class SimilaritySource(_Strict):
+class SimilaritySource(StrictConfig):
     """Texts to pair with one another under the similarity labeller."""
 
     kind: Literal["pairs", "wordnet"]
@@ -92,7 +94,7 @@ class SimilaritySource(_Strict):
     max_document_words: int = Field(default=120, ge=4)
 
 
-class SimilarityConfig(_Strict):
+class SimilarityConfig(StrictConfig):
     """Soft labels from an embedding model for any query with any document."""
 
     labeller: str
