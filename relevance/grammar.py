@@ -181,8 +181,7 @@ class PairGrammar:
         for choice, grade in zip(g.criteria, explanation.criteria, strict=True):
             ids += [*choice.lead, *choice.tokens[grade]]
         ids += g.evidence
-        found = sorted(span for quote in explanation.evidence if (span := self._spans.find(quote)) is not None)
-        apart = [span for i, span in enumerate(found) if i == 0 or span[0] >= found[i - 1][1]]
+        apart = self._find_quotes(explanation.evidence)
         for start, end in apart:
             ids += [*g.quote_start, *self._spans.ids[start:end], *g.quote_end]
         ids += [*(() if apart else g.nothing), *g.missing]
@@ -191,6 +190,16 @@ class PairGrammar:
         for i, spelling in enumerate(spelt):
             ids += [*(g.between if i else ()), *spelling]
         return [*ids, *(() if spelt else g.nothing), *g.verdicts[self._grade]]
+
+    def _find_quotes(self, quotes: Sequence[str]) -> list[tuple[int, int]]:
+        """Their spans in the document's order; of two that share tokens the later one goes."""
+        found: list[tuple[int, int]] = []
+        for quote in quotes:
+            after = found[-1][1] if found else 0
+            span = self._spans.find(quote, after) or self._spans.find(quote)
+            found += [span] if span is not None else []
+        found.sort()
+        return [span for i, span in enumerate(found) if i == 0 or span[0] >= max(e for _, e in found[:i])]
 
     def _encode_wants(self, wants: str) -> list[int]:
         picked: list[int] = []

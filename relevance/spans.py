@@ -40,7 +40,7 @@ class _Surface:
 def _joins(character: str) -> bool:
     if character == _PART_OF_CHARACTER:
         return True
-    is_word = character.isalnum() or unicodedata.category(character)[0] in "MC"
+    is_word = character.isalnum() or (unicodedata.category(character)[0] in "MC" and character not in "\t\n\r")
     return is_word and len(words(f"{character}{character}")) < 2  # CJK characters are words each
 
 
@@ -120,32 +120,33 @@ class QuotableSpans:
         """Whether a quote may end in front of `position`."""
         return self._is_end[position]
 
-    def find(self, quote: str) -> tuple[int, int] | None:
-        """The first span (start, end) that reads as `quote`, as much of its beginning as may be quoted.
+    def find(self, quote: str, after: int = 0) -> tuple[int, int] | None:
+        """The first span (start, end) from `after` on that reads as `quote`, as much of its beginning as may be quoted.
 
-        Punctuation that shares a token with its first or last word comes along, punctuation before the first word may
-        go. None if the quote is not in these tokens.
+        Where no span reads just so, punctuation that shares a token with its first or last word comes along, and
+        punctuation before the first word may go. None if the quote is not in these tokens.
         """
-        bounds = [p for p in range(len(self.ids) + 1) if self._edge[p]]
-        spelt = [(w, i) for i, (a, b) in enumerate(pairwise(bounds)) for w in self._words(a, b)]
+        bounds = [p for p in range(after, len(self.ids) + 1) if self._edge[p]]
+        groups = [words(self._tokenizer.decode(self.ids[a:b])) for a, b in pairwise(bounds)]
+        places = [(i, j) for i, group in enumerate(groups) for j in range(len(group))]
+        spelt = [word for group in groups for word in group]
         whole = words(quote)
         bare = list(dropwhile(lambda word: not word[0].isalnum(), whole))
-        for wanted in (whole, bare) if bare else ():
+        for wanted, is_exact in ((whole, True), (whole, False), (bare, False)) if bare else ():
             for first in range(len(spelt) - len(wanted) + 1):
-                if spelt[first][0] != wanted[0] or [w for w, _ in spelt[first : first + len(wanted)]] != wanted:
+                if spelt[first] != wanted[0] or spelt[first : first + len(wanted)] != wanted:
                     continue
-                start, end = bounds[spelt[first][1]], bounds[spelt[first + len(wanted) - 1][1] + 1]
-                before = [w for w, group in spelt[max(0, first - 4) : first] if group == spelt[first][1]]
-                if start in self._start_set and not any(word[0].isalnum() for word in before):
-                    return self._cut(start, end)
+                (group, skipped), (last, ended) = places[first], places[first + len(wanted) - 1]
+                is_whole = skipped == 0 and ended == len(groups[last]) - 1
+                is_near = not is_exact and not any(word[0].isalnum() for word in groups[group][:skipped])
+                span = self._cut(bounds[group], bounds[last + 1]) if is_whole or is_near else None
+                if span is not None:
+                    return span
         return None
-
-    def _words(self, start: int, end: int) -> list[str]:
-        return words(self._tokenizer.decode(self.ids[start:end]))
 
     def _cut(self, start: int, end: int) -> tuple[int, int] | None:
         position, last = start, -1
-        while position < end and self.can_go_on(start, position):
+        while start in self._start_set and position < end and self.can_go_on(start, position):
             position += 1
             last = position if self.can_end(position) else last
         return (start, last) if last >= 0 else None
