@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from service.errors import concrete_errors
+
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/numbers.md", "docs/architecture.md", "artifacts/default/README.md")
+PAGES = ("README.md", "docs/numbers.md", "docs/architecture.md", "docs/api.md", "artifacts/default/README.md")
 PACKAGES = ("relevance", "engine", "modeling", "service", "model_export", "training", "loadtest", "benchmarks")
 _BLOCK = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
@@ -136,6 +138,16 @@ def modules() -> str:
     return _table(["module", "one line"], rows)
 
 
+def errors() -> str:
+    """Every error a caller may meet."""
+    rows = []
+    for error in concrete_errors():
+        wait = "after `Retry-After`" if error.retry_after_s is not None else "yes"
+        meaning = " ".join((error.__doc__ or "").split())
+        rows.append([f"`{error.code}`", str(error.status), wait if error.is_retryable else "no", meaning])
+    return _table(["code", "status", "try again", "what happened"], rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "quality": quality,
     "everyday": everyday,
@@ -143,6 +155,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "engine": engine,
     "parity": parity,
     "modules": modules,
+    "errors": errors,
 }
 
 

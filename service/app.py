@@ -9,34 +9,35 @@ told; what becomes of the process is the caller's business (`service.__main__` e
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
-from fastapi import FastAPI, Request, Response
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from engine.base import Engine
 from engine.ort import OrtEngine
 from relevance.artifact import Artifact, load_artifact
+from service.access import Access, read_keys
+from service.admin import create_admin_router
 from service.assembly import Assembler, new_stamp
+from service.control import Control
 from service.deployment import Deployment
-from service.dialect import Dialect
 from service.dialects import discover
 from service.dispatch import Dispatch
-from service.errors import (
-    InternalError,
-    MethodNotAllowedError,
-    NotFoundError,
-    ServiceError,
-    UnauthorizedError,
-    concrete_errors,
-)
+from service.error_handlers import handle_errors
+from service.errors import concrete_errors
 from service.metrics import Metrics
+from service.middleware import AccessMiddleware, Refuse, RequestMiddleware, log_request
+from service.operations_metrics import OperationsMetrics
 from service.readiness import Readiness
-from service.routes import DIALECT_KEY, Endpoints, create_router, reply_response
+from service.routes import Endpoints, create_router
 from service.settings import Settings
+from service.trail import Trail
 from service.warmup import prepare
+from service.watchdog import Watchdog, WatchTimes
 
 logger = logging.getLogger(__name__)
 
@@ -52,41 +53,62 @@ def _do_nothing(*_: object) -> None:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessHooks:
+    """What the app tells the process it runs in, and asks of it."""
+
+    on_ready: Callable[[], None] = _do_nothing
+    """On the event loop, once the self-test has passed, and again after each change of the artifact."""
+    on_fatal: Callable[[BaseException], None] = _do_nothing
+    """On the event loop, when the engine cannot be started or has died."""
+    on_stall_limit: Callable[[float], None] = _do_nothing
+    """In the watchdog's thread, when the event loop has been blocked for too many seconds."""
+    num_lost_log_lines: Callable[[], float] = float
+    """How many log lines could not be written."""
+
+
+DEFAULT_HOOKS = ProcessHooks()
+
+
 def create_app(
     settings: Settings,
     *,
     artifact: Artifact | None = None,
     engine_factory: EngineFactory | None = None,
-    on_ready: Callable[[], None] = _do_nothing,
-    on_fatal: Callable[[BaseException], None] = _do_nothing,
+    hooks: ProcessHooks = DEFAULT_HOOKS,
 ) -> FastAPI:
-    """The application.
+    """The application; `app.state.control` is a `Control` for whoever runs it.
 
     Args:
         settings: what to serve and how.
         artifact: used instead of loading `settings.artifact`.
         engine_factory: builds the engine, in the engine thread; ONNX Runtime by default.
-        on_ready: called on the event loop once the self-test has passed.
-        on_fatal: called on the event loop when the engine cannot be started or has died.
+        hooks: how the process takes part.
 
     Raises:
         ArtifactError: the artifact cannot be loaded.
+        InvalidSettingsError: the API keys cannot be read.
     """
     artifact = artifact or load_artifact(settings.artifact)
     build = engine_factory or (lambda built: OrtEngine(built, num_threads=settings.num_threads))
+    keys = read_keys(settings.api_keys_file, settings.api_keys.get_secret_value())
     readiness = Readiness()
     dispatch = Dispatch(discover())
     metrics = _new_metrics(artifact, dispatch)
+    operations = OperationsMetrics(metrics.registry, [key.name for key in keys])
     clock = time.monotonic
     executor = ThreadPoolExecutor(NUM_TOKENISE_THREADS, "tokenise")
-    deployment = Deployment(Assembler(settings, metrics, executor, clock).assemble(artifact))
-    _watch(metrics, deployment, readiness)
+    assemble = Assembler(settings, metrics, executor, clock).assemble
 
-    def build_engine() -> Engine:
-        engine = build(artifact)
-        prepare(engine, artifact, settings.max_pack_tokens, readiness)
+    def build_engine(built: Artifact) -> Engine:
+        engine = build(built)
+        prepare(engine, built, settings.max_pack_tokens, readiness)
         return engine
 
+    deployment = Deployment(assemble(artifact), load_artifact, assemble, build_engine)
+    access = Access(keys, clock, public_metrics=settings.public_metrics)
+    control = Control(settings, readiness, deployment, access, operations)
+    _watch(metrics, operations, deployment, readiness, hooks)
     endpoints = Endpoints(
         deployment=deployment,
         readiness=readiness,
@@ -96,90 +118,78 @@ def create_app(
         clock=clock,
         new_stamp=new_stamp,
     )
-    lifespan = _lifespan(deployment, executor, readiness, build_engine, on_ready, on_fatal)
+    lifespan = _lifespan(control, executor, hooks, operations, settings.max_loop_stall_seconds)
     app = FastAPI(title="Answer First", summary=SUMMARY, lifespan=lifespan, redirect_slashes=False)
+    app.state.control = control
     app.include_router(create_router(endpoints))
-    _handle_errors(app, metrics, dispatch)
+    app.include_router(create_admin_router(control.swap))
+    _add_layers(app, settings, access, operations, handle_errors(app, metrics, dispatch))
     return app
 
 
+def _add_layers(
+    app: FastAPI, settings: Settings, access: Access, operations: OperationsMetrics, refuse: Refuse
+) -> None:
+    """What lies around the routes, innermost first."""
+    control: Control = app.state.control
+    app.add_middleware(AccessMiddleware, access=access, refuse=refuse, count=operations.count_key)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
+        )
+    app.add_middleware(
+        RequestMiddleware,
+        clock=time.monotonic,
+        refuse=refuse,
+        new_trail=Trail,
+        observers=[log_request] if settings.access_log else [],
+        is_leaving=lambda: control.is_leaving,
+    )
+
+
 def _lifespan(
-    deployment: Deployment,
+    control: Control,
     executor: Executor,
-    readiness: Readiness,
-    build_engine: Callable[[], Engine],
-    on_ready: Callable[[], None],
-    on_fatal: Callable[[BaseException], None],
+    hooks: ProcessHooks,
+    operations: OperationsMetrics,
+    max_stall_s: float,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Starts the engine thread with the server and ends it with the server."""
-
-    def ready() -> None:
-        readiness.enter("ready", "self-test passed")
-        on_ready()
-
-    def end(error: BaseException) -> None:
-        readiness.enter("failed", f"{type(error).__name__}: {error}")
-        logger.critical("engine_ended", exc_info=error)
-        on_fatal(error)
+    """Starts what runs beside the requests with the server and ends it with the server."""
+    watchdog = Watchdog(
+        WatchTimes(limit_s=max_stall_s or None), operations.observe_lag, operations.count_stall, hooks.on_stall_limit
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        deployment.current.start(build_engine, ready, end)
+        control.start(hooks.on_ready, hooks.on_fatal)
+        operations.gc_pauses.start()
+        watchdog.start()
         try:
             yield
         finally:
-            readiness.enter("stopping", "the service is shutting down")
-            await deployment.close()
+            await control.stop()
+            watchdog.stop()
+            operations.gc_pauses.stop()
             executor.shutdown()
 
     return lifespan
 
 
 def _new_metrics(artifact: Artifact, dispatch: Dispatch) -> Metrics:
-    manifest = artifact.manifest
     return Metrics(
-        manifest.spec.scale.names,
+        artifact.manifest.spec.scale.names,
         outcomes=["ok", "cancelled", *(error.code for error in concrete_errors())],
-        artifact={"name": manifest.name, "hash": artifact.hash, "precision": manifest.precision},
         dialects=[dialect.name for dialect in dispatch.dialects],
     )
 
 
-def _watch(metrics: Metrics, deployment: Deployment, readiness: Readiness) -> None:
+def _watch(
+    metrics: Metrics, operations: OperationsMetrics, deployment: Deployment, readiness: Readiness, hooks: ProcessHooks
+) -> None:
     watch = metrics.watch
     watch("waiting_tokens", "Tokens of documents that wait for the engine.", lambda: deployment.num_waiting_tokens)
     watch("waiting_documents", "Documents that wait for the engine.", lambda: deployment.num_waiting_documents)
     watch("prefix_cache_bytes", "Memory held by the KV of past queries.", lambda: deployment.prefix_cache_bytes)
     watch("ready", "1 when /readyz answers 200.", lambda: float(readiness.is_ready))
-
-
-def _handle_errors(app: FastAPI, metrics: Metrics, dispatch: Dispatch) -> None:
-    """One mapping from errors to HTTP; the body is that of the request's dialect."""
-    routing: dict[int, type[ServiceError]] = {
-        NotFoundError.status: NotFoundError,
-        MethodNotAllowedError.status: MethodNotAllowedError,
-    }
-
-    def respond(request: Request, error: ServiceError, headers: Mapping[str, str] | None = None) -> Response:
-        metrics.count_request(error.code)
-        dialect: Dialect = request.scope.get(DIALECT_KEY) or dispatch.dialect_of(request.url.path)
-        response = reply_response(dialect.refuse(error, new_stamp()))
-        response.headers.update(headers or {})
-        if error.retry_after_s is not None:
-            response.headers["Retry-After"] = str(error.retry_after_s)
-        if isinstance(error, UnauthorizedError):
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response
-
-    async def on_service_error(request: Request, error: Exception) -> Response:
-        return respond(request, error if isinstance(error, ServiceError) else InternalError("an internal error"))
-
-    async def on_http_error(request: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException) or error.status_code not in routing:
-            return respond(request, InternalError("an internal error"))
-        place = f"{request.method} {request.url.path[:100]}"
-        return respond(request, routing[error.status_code](f"there is no {place}"), error.headers)
-
-    app.add_exception_handler(ServiceError, on_service_error)
-    app.add_exception_handler(HTTPException, on_http_error)
-    app.add_exception_handler(Exception, on_service_error)
+    operations.watch("draining_models", "Replaced models that requests still hold.", lambda: deployment.num_draining)
+    operations.watch("lost_log_lines", "Log lines that could not be written.", hooks.num_lost_log_lines)

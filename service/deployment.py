@@ -1,23 +1,125 @@
-"""Which model serves: the one that new requests lease, and those that older requests still hold."""
+"""Which model serves, and how another one takes over without a request being dropped.
 
-from collections.abc import Iterator
+    prepare   read and verify the folder -> same contract? -> engine thread: load, warm up, self-test
+    switch    new requests lease the new model from here on; one assignment on the event loop
+    drain     the old one answers what it holds, then its engine thread ends and its memory is freed
+
+Whatever fails in `prepare` leaves the old model serving. For a while both are in memory.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from engine.base import Engine
+from relevance.artifact import Artifact
+from relevance.errors import RelevanceError
+from service.errors import NotReadyError, SwapUnderWayError, UnusableArtifactError
 from service.live_model import LiveModel
+
+logger = logging.getLogger(__name__)
+
+Build = Callable[[Artifact], Engine]
 
 
 class Deployment:
     """The current model, and those being drained behind it."""
 
-    def __init__(self, first: LiveModel) -> None:
+    def __init__(
+        self,
+        first: LiveModel,
+        load: Callable[[Path], Artifact],
+        assemble: Callable[[Artifact], LiveModel],
+        build: Build,
+    ) -> None:
+        """`load` reads and verifies a folder, `build` returns an engine that is warm and has passed its self-test;
+        they run in threads of their own."""
         self.current = first
-        self._draining: list[LiveModel] = []
+        self._load = load
+        self._assemble = assemble
+        self._build = build
+        self._draining: dict[LiveModel, asyncio.Task[None]] = {}
+        self._is_swapping = False
+        self._on_death: Callable[[BaseException], None] = _do_nothing
 
     @contextmanager
     def lease(self) -> Iterator[LiveModel]:
         """The current model, kept alive for one request."""
         with self.current.lease() as model:
             yield model
+
+    def start(self, on_ready: Callable[[], None], on_end: Callable[[BaseException], None]) -> None:
+        """Start the first model; `on_end` is told when it, or whichever is current later, fails or dies."""
+        self._on_death = on_end
+        first = self.current
+        first.start(lambda: self._build(first.artifact), on_ready, lambda error: self._ended(first, error))
+
+    def _ended(self, model: LiveModel, error: BaseException) -> None:
+        if model is self.current:
+            self._on_death(error)
+        else:
+            logger.error("drained_engine_died", exc_info=error, extra={"fields": {"model": model.artifact.model_id}})
+
+    async def swap(self, folder: Path) -> LiveModel:
+        """Serve the artifact in `folder` instead; returns its model, which is the current one if nothing has changed.
+
+        Raises:
+            UnusableArtifactError: it cannot take over; the old one serves on.
+            SwapUnderWayError: one at a time.
+            NotReadyError: nothing serves yet, or the service is stopping.
+        """
+        if self._is_swapping:
+            raise SwapUnderWayError("another artifact is being loaded")
+        self._is_swapping = True
+        try:
+            model = await self._prepare(folder)
+            if model is not self.current:
+                self._switch(model)
+            return model
+        except UnusableArtifactError as error:
+            logger.error("swap_refused", extra={"fields": {"reason": str(error)}})
+            raise
+        finally:
+            self._is_swapping = False
+
+    async def _prepare(self, folder: Path) -> LiveModel:
+        if not self.current.is_started:
+            raise NotReadyError("the first artifact is not ready")
+        try:
+            artifact = await asyncio.to_thread(self._load, folder)
+        except RelevanceError as error:
+            raise UnusableArtifactError(str(error)) from error
+        if artifact.hash == self.current.artifact.hash:
+            return self.current
+        check_contract(self.current.artifact, artifact)
+        model = self._assemble(artifact)
+        try:
+            await model.started(lambda: self._build(artifact), lambda error: self._ended(model, error))
+        except Exception as error:  # whatever an engine raises, out of memory included: it is not needed
+            await model.close()
+            raise UnusableArtifactError(f"{type(error).__name__}: {error}") from error
+        except BaseException:  # cancelled, by a caller that went away or a service that stops
+            await asyncio.shield(model.close())
+            raise
+        return model
+
+    def _switch(self, model: LiveModel) -> None:
+        old, self.current = self.current, model
+        self._draining[old] = asyncio.create_task(self._retire(old))
+        logger.info("swapped", extra={"fields": {"old": old.artifact.model_id, "new": model.artifact.model_id}})
+
+    async def _retire(self, model: LiveModel) -> None:
+        await model.drain()
+        await model.close()
+        del self._draining[model]
+        logger.info("drained", extra={"fields": {"model": model.artifact.model_id}})
+
+    @property
+    def num_draining(self) -> int:
+        """Models that older requests still hold."""
+        return len(self._draining)
 
     @property
     def num_waiting_tokens(self) -> int:
@@ -39,6 +141,25 @@ class Deployment:
         return (self.current, *self._draining)
 
     async def close(self) -> None:
-        """Close every model."""
+        """Close every model; requests that still wait fail as not ready."""
+        for task in self._draining.values():
+            task.cancel()
         for model in self._models:
             await model.close()
+
+
+def check_contract(old: Artifact, new: Artifact) -> None:
+    """What callers rely on must stay: the grades and their names, and whether an instruction is taken.
+
+    Raises:
+        UnusableArtifactError: it would not.
+    """
+    old_spec, new_spec = old.manifest.spec, new.manifest.spec
+    if new_spec.scale.names != old_spec.scale.names:
+        raise UnusableArtifactError(f"its grades are {new_spec.scale.names}, callers know {old_spec.scale.names}")
+    if old_spec.template.instruction is not None and new_spec.template.instruction is None:
+        raise UnusableArtifactError("its template takes no instruction, callers may send one")
+
+
+def _do_nothing(_: object) -> None:
+    pass

@@ -4,10 +4,14 @@
      ├── RequestError
      │    ├── InvalidJsonError       invalid_json         400   the body is not JSON
      │    ├── UnauthorizedError      unauthorized         401   no key, or one that is not known
+     │    ├── ForbiddenError         forbidden            403   a key that is known, but not for this
      │    ├── NotFoundError          not_found            404   no such path
      │    ├── MethodNotAllowedError  method_not_allowed   405   the path exists, not with this method
+     │    ├── SwapUnderWayError      swap_under_way       409   another artifact is being loaded already
      │    ├── BodyTooLargeError      body_too_large       413   the body is over the limit
-     │    └── InvalidFieldsError     invalid_fields       422   JSON, but not a request: names each field at fault
+     │    ├── InvalidFieldsError     invalid_fields       422   JSON, but not a request: names each field at fault
+     │    └── UnusableArtifactError  unusable_artifact    422   an artifact that cannot take over; the old one serves
+     ├── RateLimitedError            rate_limited         429   the key has used up what it may ask for
      ├── OverloadedError             overloaded           429   too much work waits already; try again later
      ├── NotReadyError               not_ready            503   starting, or shutting down
      └── EngineError
@@ -15,8 +19,9 @@
           ├── EngineDeadError        engine_dead          503   the engine thread ended; the service must be restarted
           └── InternalError          internal             500   anything else; a bug
 
-A class with a row above carries a stable `code` and an HTTP `status`, and a row in docs/api.md; the four without
-are groups to catch. HTTP itself is spoken in `service.app` only.
+A class with a row above carries a stable `code`, an HTTP `status` and whether to try again; the table of docs/api.md
+is made of its docstring, so that one says what happened and what to do. The four without are groups to catch.
+HTTP itself is spoken in `service.app` only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,42 +64,58 @@ class RequestError(ServiceError):
 
 
 class InvalidJsonError(RequestError):
-    """The body does not parse."""
+    """The body is no JSON: syntax, bytes that are not UTF-8, lone surrogates, NaN, nesting over 1,000 levels."""
 
     code = "invalid_json"
     status = 400
 
 
 class UnauthorizedError(RequestError):
-    """The request carries no key, or one that is not known."""
+    """The request carries no key, or one that is not known; send `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
 
     code = "unauthorized"
     status = 401
 
 
+class ForbiddenError(RequestError):
+    """The key is known, but not allowed to do this; `/admin/` asks for the right `admin`."""
+
+    code = "forbidden"
+    status = 403
+
+
 class NotFoundError(RequestError):
-    """No route has this path."""
+    """No route has this path; a trailing slash makes another path."""
 
     code = "not_found"
     status = 404
 
 
 class MethodNotAllowedError(RequestError):
-    """The path exists, not with this method."""
+    """The path exists, not with this method; `Allow` says which it takes."""
 
     code = "method_not_allowed"
     status = 405
 
 
+class SwapUnderWayError(RequestError):
+    """Another artifact is being loaded; one at a time is, beside the one that serves."""
+
+    code = "swap_under_way"
+    status = 409
+    is_retryable = True
+    retry_after_s: int | None = 5
+
+
 class BodyTooLargeError(RequestError):
-    """The body is over `max_body_bytes`."""
+    """The body is over `max_body_bytes`, announced or sent; send fewer documents."""
 
     code = "body_too_large"
     status = 413
 
 
 class InvalidFieldsError(RequestError):
-    """JSON that is not a valid request."""
+    """A field is missing, unknown, blank, of the wrong type or over a limit; each one at fault is named."""
 
     code = "invalid_fields"
     status = 422
@@ -104,22 +125,38 @@ class InvalidFieldsError(RequestError):
         self.field_errors = tuple(field_errors)
 
 
+class UnusableArtifactError(RequestError):
+    """The artifact is missing, damaged, fails its self-test or breaks what callers rely on; the old one serves on."""
+
+    code = "unusable_artifact"
+    status = 422
+
+
+class RateLimitedError(ServiceError):
+    """The caller's key has used up its requests or documents for now; wait `Retry-After` seconds."""
+
+    code = "rate_limited"
+    status = 429
+    is_retryable = True
+    retry_after_s: int | None = 1
+
+
 class OverloadedError(ServiceError):
-    """More tokens wait than `max_waiting_tokens`; nothing of the request was admitted."""
+    """Too many tokens wait; nothing of the request was admitted. Wait `Retry-After` seconds."""
 
     code = "overloaded"
     status = 429
     is_retryable = True
-    retry_after_s = 1
+    retry_after_s: int | None = 1
 
 
 class NotReadyError(ServiceError):
-    """The service is starting or shutting down."""
+    """The service is starting or shutting down; wait `Retry-After` seconds, or ask another replica."""
 
     code = "not_ready"
     status = 503
     is_retryable = True
-    retry_after_s = 1
+    retry_after_s: int | None = 1
 
 
 class EngineError(ServiceError):
@@ -127,7 +164,7 @@ class EngineError(ServiceError):
 
 
 class EngineFailedError(EngineError):
-    """The model failed on one pack; requests without a document in it are unharmed."""
+    """The model failed on a pack this request was part of; other requests are unharmed. Try once more, report it."""
 
     code = "engine_failed"
     status = 500
@@ -135,7 +172,7 @@ class EngineFailedError(EngineError):
 
 
 class EngineDeadError(EngineError):
-    """The engine thread ended; nothing will be scored until a restart."""
+    """The engine has ended and the process is on its way out; ask another replica."""
 
     code = "engine_dead"
     status = 503
@@ -143,7 +180,7 @@ class EngineDeadError(EngineError):
 
 
 class InternalError(EngineError):
-    """An exception nobody expected."""
+    """A bug; the log has the traceback under the request's id. Report it."""
 
     code = "internal"
     status = 500

@@ -38,6 +38,8 @@ class LiveModel:
         self.scheduler = scheduler
         self.prefix_cache = prefix_cache
         self._batcher = batcher
+        self.is_started = False
+        """Whether its engine has been loaded, warmed up and has passed its self-test."""
         self._num_leases = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -61,7 +63,33 @@ class LiveModel:
         on_end: Callable[[BaseException], None],
     ) -> None:
         """Start the engine thread, as `Batcher.start` does."""
-        self._batcher.start(build_engine, on_ready, on_end)
+
+        def ready() -> None:
+            self.is_started = True
+            on_ready()
+
+        self._batcher.start(build_engine, ready, on_end)
+
+    async def started(self, build_engine: Callable[[], Engine], on_death: Callable[[BaseException], None]) -> None:
+        """Start the engine thread and wait until the engine is there; raises what `build_engine` raises.
+
+        `on_death` is told of an engine that dies later.
+        """
+        start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ready() -> None:
+            if not start.done():
+                start.set_result(None)
+
+        def end(error: BaseException) -> None:
+            if self.is_started:
+                on_death(error)
+            elif not start.done():
+                # A future takes no StopIteration, and a caller expects no SystemExit of a thread's.
+                start.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+        self.start(build_engine, ready, end)
+        await start
 
     async def drain(self) -> None:
         """Return once no request holds a lease."""

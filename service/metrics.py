@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 STAGES = ("tokenise", "queue", "infer", "post", "total")
@@ -27,7 +27,6 @@ class Metrics:
         self,
         grade_names: Sequence[str],
         outcomes: Sequence[str],
-        artifact: dict[str, str],
         dialects: Sequence[str] = ("native",),
     ) -> None:
         self.registry = CollectorRegistry()
@@ -65,7 +64,6 @@ class Metrics:
         self.failed_batches = Counter(
             "relevance_failed_batches_total", "Engine calls that raised.", registry=self.registry
         )
-        Info("relevance_artifact", "What is being served.", registry=self.registry).info(artifact)
 
     def _counter(self, noun: str, documentation: str, label: str) -> Counter:
         return Counter(f"relevance_{noun}_total", documentation, [label], registry=self.registry)

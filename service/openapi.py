@@ -10,7 +10,18 @@ from pydantic.json_schema import models_json_schema
 
 from service.dialect import Stamp
 from service.dispatch import Dispatch
-from service.errors import concrete_errors, example_of
+from service.errors import (
+    ForbiddenError,
+    MethodNotAllowedError,
+    NotFoundError,
+    SwapUnderWayError,
+    UnusableArtifactError,
+    concrete_errors,
+    example_of,
+)
+
+# What no scoring route answers: there is no such route, or only the admin's does.
+_ELSEWHERE = (NotFoundError, MethodNotAllowedError, ForbiddenError, SwapUnderWayError, UnusableArtifactError)
 
 
 def request_schema(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
@@ -37,6 +48,6 @@ def response_models(dispatch: Dispatch, path: str) -> dict[int | str, dict[str, 
     for dialect, _ in found:
         for error in concrete_errors():
             status = dialect.refuse(example_of(error), Stamp("", 0)).status
-            if error.status not in (404, 405) and dialect.error not in models.setdefault(status, []):
+            if not issubclass(error, _ELSEWHERE) and dialect.error not in models.setdefault(status, []):
                 models[status].append(dialect.error)
     return {status: {"model": functools.reduce(operator.or_, models[status])} for status in sorted(models)}

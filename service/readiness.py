@@ -1,15 +1,16 @@
 """How far the service is: what /livez and /readyz say.
 
-    loading -> warming_up -> self_testing -> ready -> stopping -> failed
+    loading -> warming_up -> self_testing -> ready -> draining -> stopping -> failed
 
-Stages may be skipped but are never gone back to, so `failed` is final. The engine thread moves it up to
-`self_testing`, the event loop from there on: it is `ready` only once the batcher takes work in.
+`draining` serves what comes, but asks for no more: /readyz says 503 from there on. Stages may be skipped but are
+never gone back to, so `failed` is final. The engine thread moves it up to `self_testing`, the event loop from there
+on: it is `ready` only once the batcher takes work in.
 """
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Stage = Literal["loading", "warming_up", "self_testing", "ready", "stopping", "failed"]
+Stage = Literal["loading", "warming_up", "self_testing", "ready", "draining", "stopping", "failed"]
 _ORDER: tuple[Stage, ...] = get_args(Stage)
 
 
@@ -36,6 +37,11 @@ class Readiness:
     def is_ready(self) -> bool:
         """Whether it may be sent traffic."""
         return self._status.stage == "ready"
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether what is asked is answered."""
+        return self._status.stage in ("ready", "draining")
 
     def enter(self, stage: Stage, detail: str) -> None:
         """Move on to `stage`; ignored if that would be back."""

@@ -118,7 +118,7 @@ async def _score(endpoints: Endpoints, path: str, request: Request) -> Response:
     fields = as_fields(parse_json(await read_body(request, endpoints.max_body_bytes)))
     dialect, entry = endpoints.dispatch.match(path, fields)
     request.scope[DIALECT_KEY] = dialect  # from here on an error takes its shape
-    if not endpoints.readiness.is_ready:
+    if not endpoints.readiness.is_serving:
         raise _refusal(endpoints.readiness)
     with endpoints.deployment.lease() as model:
         ask = entry.read(fields, model.served)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from engine.packing import DEFAULT_PACK_TOKENS
@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     artifact: Path = Path("artifacts/default")
     """Folder of the artifact to serve."""
     host: str = "127.0.0.1"
-    """Address to listen on. The default is reachable from this machine only: the service checks no keys."""
+    """Address to listen on. The default is reachable from this machine only; elsewhere configure API keys first."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 lets the system choose one, which is logged."""
     num_threads: int | None = Field(default=None, ge=1)
@@ -59,12 +59,28 @@ class Settings(BaseSettings):
     """Documents, or pairs, that one request may bring."""
     max_body_bytes: int = Field(default=10_000_000, ge=1024)
     """Largest request body; a larger one is refused with 413."""
-    shutdown_timeout_s: int = Field(default=10, ge=0)
+    drain_seconds: int = Field(default=10, ge=0)
     """How long requests under way may take after SIGTERM before they are cut off."""
+    stop_delay_seconds: float = Field(default=0.0, ge=0)
+    """How long after SIGTERM it goes on serving, with /readyz at 503, before it stops listening: the time a load
+    balancer needs to notice."""
+    max_loop_stall_seconds: float = Field(default=30.0, ge=0)
+    """An event loop blocked for longer ends the process, for the supervisor to start it anew; 0: never."""
+    api_keys_file: Path | None = None
+    """File of API keys, `NAME KEY [admin] [requests=N] [documents=N]` a line; with any key, nothing but the probes is
+    answered without one."""
+    api_keys: SecretStr = SecretStr("")
+    """API keys as in the file, separated by `;`. Set the variable: a flag is visible to every user of the machine."""
+    public_metrics: bool = False
+    """Answer /metrics without a key even where keys are configured."""
+    cors_origins: list[str] = []
+    """Origins whose pages may call the service from a browser, as a JSON list; none by default."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe message to log. No level logs any text of a query or document."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """One JSON object a line, or text; auto: text on a terminal, else JSON."""
     access_log: bool = False
-    """Log a line per request (address, path, status)."""
+    """Log a line per request (path, status, times, request id, name of its key)."""
 
 
 def load_settings(arguments: Sequence[str]) -> Settings:

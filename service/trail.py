@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relevance.pair import Pair
+from service.operations_metrics import ANONYMOUS
 from service.score import Cut, ScoredRequest
 
 TRAIL_KEY = "service.trail"
@@ -23,6 +24,8 @@ def _free(_: int) -> None:
 class Trail:
     """One request."""
 
+    caller: str = ANONYMOUS
+    """The name of its key."""
     charge_documents: Callable[[int], None] = _free
     """Take a number of documents from the caller's allowance.
 

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from relevance.artifact import Artifact
-from service.app import create_app
+from service.app import ProcessHooks, create_app
 from service.settings import Settings
 from tests.fakes import FakeEngine, fake_artifact
 
@@ -63,8 +63,7 @@ async def serve_app(
         settings or Settings(max_pack_tokens=64),
         artifact=artifact or fake_artifact(),
         engine_factory=build or (lambda _: engine),
-        on_ready=settled.set,
-        on_fatal=end,
+        hooks=ProcessHooks(on_ready=settled.set, on_fatal=end),
     )
     # An exception nobody handles must come back as the response a caller would see.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from service import errors
-from service.errors import ServiceError, concrete_errors
+from service.errors import ServiceError, concrete_errors, example_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -44,4 +46,18 @@ def test_api_md_has_a_row_for_every_error_and_no_other() -> None:
 
 
 def test_only_what_may_work_later_says_when() -> None:
-    assert {error.code for error in concrete_errors() if error.retry_after_s} == {"overloaded", "not_ready"}
+    assert all(error.is_retryable for error in concrete_errors() if error.retry_after_s is not None)
+    assert all(error.is_retryable for error in concrete_errors() if error.status in (429, 503))
+    assert not any(error.is_retryable for error in concrete_errors() if error.status in (400, 401, 403, 404, 405, 422))
+
+
+def test_a_copy_is_the_same_error_with_a_traceback_of_its_own() -> None:
+    for error in map(example_of, concrete_errors()):
+        error.retry_after_s = 7
+        with pytest.raises(ServiceError) as raised:
+            raise error.copy()
+        assert raised.value is not error
+        assert error.__traceback__ is None
+        assert type(raised.value) is type(error)
+        assert (str(raised.value), raised.value.retry_after_s) == (str(error), 7)
+        assert raised.value.field_errors == error.field_errors

@@ -1,0 +1,112 @@
+"""What whoever runs the service may do to it while it runs: start it, change its artifact and keys, let it go.
+
+start -> ready -> reload (SIGHUP) or swap (POST /admin/artifact), any number of times -> leave -> stop
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from service.access import Access, read_keys
+from service.deployment import Deployment
+from service.errors import NotReadyError, ServiceError, UnusableArtifactError
+from service.live_model import LiveModel
+from service.operations_metrics import OperationsMetrics
+from service.readiness import Readiness
+from service.settings import InvalidSettingsError, Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Control:
+    """The handle of one app."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        readiness: Readiness,
+        deployment: Deployment,
+        access: Access,
+        operations: OperationsMetrics,
+    ) -> None:
+        self._settings = settings
+        self._readiness = readiness
+        self._deployment = deployment
+        self._access = access
+        self._operations = operations
+        self._reloading: asyncio.Task[None] | None = None
+        self._on_ready: Callable[[], None] | None = None
+        self._tell(deployment.current)
+
+    def start(self, on_ready: Callable[[], None], on_fatal: Callable[[BaseException], None]) -> None:
+        """Start the engine on the running loop; `service.app.ProcessHooks` says when which function is called."""
+        self._on_ready = on_ready
+
+        def ready() -> None:
+            self._readiness.enter("ready", "self-test passed")
+            on_ready()
+
+        def end(error: BaseException) -> None:
+            self._readiness.enter("failed", f"{type(error).__name__}: {error}")
+            logger.critical("engine_ended", exc_info=error)
+            on_fatal(error)
+
+        self._deployment.start(ready, end)
+
+    async def swap(self, folder: Path) -> tuple[LiveModel, LiveModel]:
+        """Serve the artifact in `folder`; the old model and the new one.
+
+        Raises:
+            ServiceError: what `Deployment.swap` raises; the old one serves on.
+        """
+        if not self._readiness.is_ready:
+            raise NotReadyError(f"the service is not ready: {self._readiness.status.stage}")
+        old = self._deployment.current
+        try:
+            new = await self._deployment.swap(folder)
+        except UnusableArtifactError:
+            self._operations.count_swap("refused")
+            raise
+        self._operations.count_swap("unchanged" if new is old else "ok")
+        if new is not old:
+            self._tell(new)
+            if self._on_ready is not None:
+                self._on_ready()
+        return old, new
+
+    def _tell(self, model: LiveModel) -> None:
+        manifest = model.artifact.manifest
+        self._operations.tell_artifact(manifest.name, model.artifact.hash, manifest.precision)
+
+    def request_reload(self) -> None:
+        """Read the API keys and the configured artifact again; what cannot be used is logged and changes nothing."""
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.get_running_loop().create_task(self._reload())
+
+    async def _reload(self) -> None:
+        settings = self._settings
+        try:
+            keys = read_keys(settings.api_keys_file, settings.api_keys.get_secret_value())
+            self._access.replace_keys(keys)
+            await self.swap(settings.artifact)
+            logger.info("reloaded", extra={"fields": {"num_keys": len(keys)}})
+        except (InvalidSettingsError, ServiceError) as error:
+            logger.error("reload_refused", extra={"fields": {"reason": str(error)}})
+
+    def leave(self) -> None:
+        """Ask for no more traffic: /readyz is 503 from here on, what comes is still answered."""
+        if self._readiness.is_ready:
+            self._readiness.enter("draining", "the service is shutting down")
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether callers should go elsewhere."""
+        return self._readiness.status.stage == "draining"
+
+    async def stop(self) -> None:
+        """End it; whatever still waits fails as not ready."""
+        self._readiness.enter("stopping", "the service is shutting down")
+        if self._reloading is not None:
+            self._reloading.cancel()
+        await self._deployment.close()

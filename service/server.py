@@ -1,0 +1,66 @@
+"""The HTTP server's end, and what it does at a signal.
+
+SIGTERM, SIGINT   `on_stop` at once, then after `delay_s` it listens no longer; what is under way is answered
+                  within `drain_s`, what is not by then is cut off
+a second SIGINT   at once
+SIGHUP            `on_hangup`
+"""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+class Server(uvicorn.Server):
+    """uvicorn, told when to stop."""
+
+    def __init__(
+        self, config: uvicorn.Config, delay_s: float, on_stop: Callable[[], None], on_hangup: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._delay_s = delay_s
+        self._on_stop = on_stop
+        self._on_hangup = on_hangup
+        self._stop_at: float | None = None
+
+    def handle_exit(self, sig: int, _: FrameType | None) -> None:
+        """Begin to stop; nothing is raised again afterwards, so the exit status is the caller's to choose."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + self._delay_s
+            self._on_stop()
+        elif sig == signal.SIGINT:
+            self.should_exit = self.force_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen to SIGHUP too, from before the first request on."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
+        await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called every 100 ms: whether to stop listening."""
+        if self._stop_at is not None and time.monotonic() >= self._stop_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def server_config(app: ASGIApp, host: str, port: int, drain_s: int) -> uvicorn.Config:
+    """uvicorn as it serves here; logging is set up by the process, a line per request written by the app."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=drain_s,
+    )
