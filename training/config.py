@@ -46,6 +46,8 @@ class Source(StrictConfig):
     """Put in front of a share of the rows, so that the model has met instructions."""
     instruction_rate: float = Field(default=0.0, ge=0.0, le=1.0)
     max_document_tokens: int | None = Field(default=None, ge=8)
+    explanation_rate: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the rows with an explanation whose whole answer is trained, not its first token alone."""
 
 
 class SftConfig(StrictConfig):
@@ -66,6 +68,8 @@ class SftConfig(StrictConfig):
     learning_rate: float = Field(default=1e-4, gt=0.0)
     encoder_rate: float = Field(default=1.0, ge=0.0, le=1.0)
     """Learning rate of embeddings and encoder layers, as a share of `learning_rate`; 0 freezes them."""
+    explanation_weight: float = Field(default=0.3, ge=0.0)
+    """Of the explanation's loss, a mean over its tokens, beside the grade's."""
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=0.01, ge=0.0)
     max_grad_norm: float = Field(default=1.0, gt=0.0)

@@ -1,21 +1,27 @@
 """Labelled pairs: reading, checking, encoding, batching.
 
 A row is `{"query", "document", "grade"}` or `{"query", "document", "distribution"}` (a soft label: one
-probability per grade). Other keys are ignored. A malformed row stops the run with file, line and field.
+probability per grade). It may carry an `explanation` (relevance.explanation; `training.annotate` writes it), which
+becomes the rest of the answer. Other keys are ignored. A malformed row stops the run with file, line and field.
 """
 
 import gzip
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relevance.prompt import PromptEncoder
+from relevance.errors import ExplanationError
+from relevance.explanation import Explanation
+from relevance.grades import GradeScale
+from relevance.grammar import AnswerGrammar
+from relevance.prompt import End, PromptEncoder
+from relevance.tokenization import JsonTokenizer
 from training.config import Source
 
 
@@ -30,6 +36,7 @@ class LabelledPair:
     query: str
     document: str
     target: tuple[float, ...]
+    explanation: Explanation | None = None
 
     @property
     def grade(self) -> int:
@@ -39,12 +46,21 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An encoded pair: `ids` is the prompt, its first `prefix_length` tokens the prefix, its last the suffix."""
+    """An encoded pair: `ids` is the prompt, its first `prefix_length` tokens the prefix, its last the suffix.
+
+    `answer` is the gold grade's token and the explanation behind it; empty where the grade alone is trained.
+    """
 
     ids: tuple[int, ...]
     prefix_length: int
     target: tuple[float, ...]
     suffix_length: int = 1
+    answer: tuple[int, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        """Of prompt and answer."""
+        return len(self.ids) + len(self.answer)
 
 
 def open_lines(path: Path) -> IO[str]:
@@ -84,12 +100,46 @@ def read_pairs(path: Path, num_grades: int) -> list[LabelledPair]:
                 for field in ("query", "document"):
                     if not isinstance(row.get(field), str):
                         raise ValueError(f"{field} must be text, got {row.get(field)!r}")
-                pairs.append(LabelledPair(row["query"], row["document"], _target(row, num_grades)))
-            except (ValueError, AttributeError) as error:
+                pairs.append(_pair(row, num_grades))
+            except (ValueError, AttributeError, ExplanationError) as error:
                 raise DataError(f"{path}, line {number}: {error}") from error
     if not pairs:
         raise DataError(f"{path}: no rows")
     return pairs
+
+
+def _pair(row: dict[str, Any], num_grades: int) -> LabelledPair:
+    pair = LabelledPair(row["query"], row["document"], _target(row, num_grades))
+    if row.get("explanation") is None:
+        return pair
+    explanation = Explanation.from_json(row["explanation"])
+    if explanation.verdict != pair.grade:
+        raise ValueError(f"explanation.verdict is {explanation.verdict}, the grade {pair.grade}")
+    return replace(pair, explanation=explanation)
+
+
+class AnswerEncoder:
+    """Spells answers: the grade's token, then the explanation as a path of the grammar that decoding is held to.
+
+    What that grammar has no path for is left out: a quote from the part of a document that was cut away, say.
+    """
+
+    def __init__(self, tokenizer: JsonTokenizer, scale: GradeScale) -> None:
+        self._grammar = AnswerGrammar(tokenizer, scale)
+        self._labels = scale.resolve_label_token_ids(tokenizer)
+
+    @property
+    def num_grades(self) -> int:
+        """Of the scale."""
+        return len(self._labels)
+
+    def encode(self, pair: LabelledPair, document_ids: Sequence[int], *, truncated: bool) -> tuple[int, ...]:
+        """The answer of a pair whose document stands as `document_ids` in its prompt; () if it has no explanation."""
+        if pair.explanation is None:
+            return ()
+        kept: End | None = "start" if truncated else None
+        paths = self._grammar.for_pair(pair.query, pair.document, document_ids, pair.grade, kept)
+        return (self._labels[pair.grade], *paths.encode(pair.explanation))
 
 
 def encode_pairs(
@@ -97,8 +147,13 @@ def encode_pairs(
     encoder: PromptEncoder,
     instruction: str | None = None,
     max_document_tokens: int | None = None,
+    answers: AnswerEncoder | None = None,
 ) -> list[Example]:
-    """Encode `pairs` in order, with one `instruction` for all; documents are cut to `max_document_tokens`."""
+    """Encode `pairs` in order, with one `instruction` for all; documents are cut to `max_document_tokens`.
+
+    With `answers`, pairs that have an explanation get their answer.
+    """
+    num_suffix = encoder.num_suffix_tokens
     by_query: dict[str, list[int]] = {}
     for index, pair in enumerate(pairs):
         by_query.setdefault(pair.query, []).append(index)
@@ -107,20 +162,24 @@ def encode_pairs(
         prefix = encoder.encode_prefix(query, instruction)
         documents = encoder.encode_documents(prefix, [pairs[i].document for i in indices], max_document_tokens)
         for index, document in zip(indices, documents, strict=True):
+            answer: tuple[int, ...] = ()
+            if answers is not None:
+                answer = answers.encode(pairs[index], document.ids[:-num_suffix], truncated=document.truncated)
             ids = (*prefix.ids, *document.ids)
-            examples[index] = Example(ids, len(prefix.ids), pairs[index].target, encoder.num_suffix_tokens)
+            examples[index] = Example(ids, len(prefix.ids), pairs[index].target, num_suffix, answer)
     return [example for example in examples if example is not None]
 
 
 class SourcePool:
     """The encoded rows of one source, drawn without replacement over passes."""
 
-    def __init__(self, source: Source, data_dir: Path, encoder: PromptEncoder, num_grades: int) -> None:
+    def __init__(self, source: Source, data_dir: Path, encoder: PromptEncoder, answers: AnswerEncoder) -> None:
         self._source = source
-        pairs = read_pairs(data_dir / source.path, num_grades)
-        self._plain = encode_pairs(pairs, encoder, None, source.max_document_tokens)
+        pairs = read_pairs(data_dir / source.path, answers.num_grades)
+        given = answers if source.explanation_rate > 0.0 else None
+        self._plain = encode_pairs(pairs, encoder, None, source.max_document_tokens, given)
         self._instructed = (
-            encode_pairs(pairs, encoder, source.instruction, source.max_document_tokens)
+            encode_pairs(pairs, encoder, source.instruction, source.max_document_tokens, given)
             if source.instruction is not None and source.instruction_rate > 0.0
             else self._plain
         )
@@ -136,17 +195,18 @@ class SourcePool:
             random.Random(f"{seed}/{self._source.path}/{cycle}").shuffle(shuffled)
             order += shuffled[max(0, start - cycle * size) : start + count - cycle * size]
         coin = random.Random(f"{seed}/{self._source.path}/instruct/{pass_index}")
-        rate = self._source.instruction_rate
-        return [(self._instructed if coin.random() < rate else self._plain)[index] for index in order]
+        rate, explained = self._source.instruction_rate, self._source.explanation_rate
+        examples = [(self._instructed if coin.random() < rate else self._plain)[index] for index in order]
+        return [e if coin.random() < explained else replace(e, answer=()) for e in examples] if explained else examples
 
 
 def token_batches(examples: Sequence[Example], batch_tokens: int, rng: random.Random) -> Iterator[list[Example]]:
     """Batches of at most `batch_tokens` padded tokens (at least one example), similar lengths together."""
-    keyed = sorted(examples, key=lambda example: (len(example.ids), rng.random()))
+    keyed = sorted(examples, key=lambda example: (example.num_tokens, rng.random()))
     batches: list[list[Example]] = []
     batch: list[Example] = []
     for example in keyed:
-        if batch and (len(batch) + 1) * len(example.ids) > batch_tokens:
+        if batch and (len(batch) + 1) * example.num_tokens > batch_tokens:
             batches.append(batch)
             batch = []
         batch.append(example)
@@ -161,14 +221,17 @@ class PaddedBatch:
     """Right-padded examples as arrays; B rows of L tokens."""
 
     input_ids: NDArray[np.int64]  # [B, L]
-    segment_ids: NDArray[np.int64]  # [B, L], 0 prefix, 1 document, 2 suffix, -1 padding
+    segment_ids: NDArray[np.int64]  # [B, L], 0 prefix, 1 document, 2 suffix, 3 answer, -1 padding
     last: NDArray[np.int64]  # [B], index of the token the grade is read at
     target: NDArray[np.float32]  # [B, K]
+    answer_rows: NDArray[np.int64]  # [T], the row of each explanation token,
+    answer_columns: NDArray[np.int64]  # [T], the position it is predicted at,
+    answer_targets: NDArray[np.int64]  # [T], and itself
 
 
 def pad(batch: Sequence[Example]) -> PaddedBatch:
     """Right-pad a batch to its longest example."""
-    width = max(len(example.ids) for example in batch)
+    width = max(example.num_tokens for example in batch)
     input_ids = np.zeros((len(batch), width), dtype=np.int64)
     segment_ids = np.full((len(batch), width), -1, dtype=np.int64)
     for row, example in enumerate(batch):
@@ -176,5 +239,11 @@ def pad(batch: Sequence[Example]) -> PaddedBatch:
         segment_ids[row, : example.prefix_length] = 0
         segment_ids[row, example.prefix_length : len(example.ids)] = 1
         segment_ids[row, len(example.ids) - example.suffix_length : len(example.ids)] = 2
+        input_ids[row, len(example.ids) : example.num_tokens] = example.answer
+        segment_ids[row, len(example.ids) : example.num_tokens] = 3
     last = np.array([len(example.ids) - 1 for example in batch], dtype=np.int64)
-    return PaddedBatch(input_ids, segment_ids, last, np.array([e.target for e in batch], dtype=np.float32))
+    target = np.array([example.target for example in batch], dtype=np.float32)
+    explained = [(row, example) for row, example in enumerate(batch) if example.answer]
+    places = [(row, len(e.ids) + i, token) for row, e in explained for i, token in enumerate(e.answer[1:])]
+    rows, columns, tokens = np.array(places, dtype=np.int64).reshape(-1, 3).T
+    return PaddedBatch(input_ids, segment_ids, last, target, rows, columns, tokens)

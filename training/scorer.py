@@ -3,15 +3,26 @@
 import random
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from modeling.forward import next_token_logits
+from modeling.forward import hidden_states, vocabulary_logits
 from relevance.attention import Attention
 from training.data import Example, pad, token_batches
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLogits:
+    """What a batch of B pairs and their T explanation tokens was predicted to be, and is."""
+
+    first: torch.Tensor  # [B, V]
+    target: torch.Tensor  # [B, K]
+    explanation: torch.Tensor  # [T, V]
+    tokens: torch.Tensor  # [T]
 
 
 class CheckpointScorer:
@@ -23,22 +34,26 @@ class CheckpointScorer:
         self.model, self._attention, self._bfloat16 = model, attention, bfloat16
         self.label_token_ids = torch.tensor(label_token_ids)
 
-    def vocabulary_logits(self, batch: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Next-token logits [B, V] (float32) and target distributions [B, K] of a batch, with gradients."""
+    def forward(self, batch: Sequence[Example]) -> BatchLogits:
+        """Logits in float32, with gradients, of each first token and of the explanations there are."""
         padded = pad(batch)
         input_ids, segment_ids = torch.from_numpy(padded.input_ids), torch.from_numpy(padded.segment_ids)
-        last = torch.from_numpy(padded.last)
+        rows = np.concatenate([np.arange(len(batch)), padded.answer_rows])
+        columns = np.concatenate([padded.last, padded.answer_columns])
         with torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else nullcontext():
-            logits = next_token_logits(self.model, input_ids, segment_ids, last, self._attention)
-        return logits.float(), torch.from_numpy(padded.target)
+            hidden = hidden_states(self.model, input_ids, segment_ids, self._attention)
+            logits = vocabulary_logits(self.model, hidden[torch.from_numpy(rows), torch.from_numpy(columns)])
+        first, explanation = logits.float().split([len(batch), len(padded.answer_rows)])
+        target, tokens = torch.from_numpy(padded.target), torch.from_numpy(padded.answer_targets)
+        return BatchLogits(first, target, explanation, tokens)
 
     @torch.inference_mode()
     def label_logits(self, examples: Sequence[Example], batch_tokens: int = 8192) -> NDArray[np.float32]:
-        """Label logits [N, K] in the order of `examples`."""
+        """Label logits [N, K] in the order of `examples`; answers are not looked at."""
         self.model.eval()
         rows = {id(example): index for index, example in enumerate(examples)}
         out = np.zeros((len(examples), len(self.label_token_ids)), dtype=np.float32)
         for batch in token_batches(examples, batch_tokens, random.Random(0)):
-            logits, _ = self.vocabulary_logits(batch)
+            logits = self.forward(batch).first
             out[[rows[id(example)] for example in batch]] = logits[:, self.label_token_ids].numpy()
         return out

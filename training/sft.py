@@ -2,9 +2,10 @@
 
     python -m training.sft configs/training/default.toml --data-dir DIR --run runs/default
 
-The loss is the cross-entropy of that token over the whole vocabulary, against the gold grade or a soft label:
+The loss is the cross-entropy of that token over the whole vocabulary, against the gold grade or a soft label, and of
+the explanation behind it where a row has one (training/losses.py):
 
-    L = - sum_k t_k log softmax_V(z)[label token k]
+    L = - sum_k t_k log softmax_V(z)[label token k]  -  w mean_t log softmax_V(z_t)[token t]
 
 so that a model trained here answers with a grade under plain greedy decoding, too. Stop it whenever you like:
 the same command goes on from the last checkpoint, and sees the data in the same order.
@@ -33,8 +34,8 @@ from relevance.scoring import expected_score, grade_distribution, most_likely_gr
 from relevance.spec import ScoringSpec
 from training.checkpoint import RunLog, load_resume, save_checkpoint, save_resume
 from training.config import SftConfig
-from training.data import Example, LabelledPair, SourcePool, encode_pairs, read_pairs, token_batches
-from training.losses import first_token_cross_entropy
+from training.data import AnswerEncoder, Example, LabelledPair, SourcePool, encode_pairs, read_pairs, token_batches
+from training.losses import explanation_cross_entropy, first_token_cross_entropy
 from training.scorer import CheckpointScorer
 
 
@@ -110,7 +111,8 @@ class SftRun:
         label_token_ids = self.spec.scale.resolve_label_token_ids(tokenizer)
         encoder = self.spec.encoder(tokenizer)
         num_grades = self.spec.scale.num_grades
-        self.pools = [SourcePool(source, data_dir, encoder, num_grades) for source in config.sources]
+        answers = AnswerEncoder(tokenizer, self.spec.scale)
+        self.pools = [SourcePool(source, data_dir, encoder, answers) for source in config.sources]
         self.validation: dict[str, tuple[list[LabelledPair], list[Example]]] = {}
         for name in config.validation:
             pairs = read_pairs(data_dir / name, num_grades)[: config.max_validation_rows]
@@ -142,18 +144,11 @@ class SftRun:
         progress = tqdm(total=self.num_steps, initial=first, unit="step", mininterval=5)
         for step, batch in self._between(first, end):
             started = time.perf_counter()
-            loss, accuracy = self._step(step, batch)
-            progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.2f}", refresh=False)
+            figures = self._step(step, batch)
+            progress.set_postfix({name: f"{value:.3f}" for name, value in figures.items()}, refresh=False)
             progress.update()
-            tokens = sum(len(e.ids) for e in batch)
-            self.log.write(
-                event="step",
-                step=step,
-                loss=loss,
-                accuracy=accuracy,
-                tokens=tokens,
-                seconds=time.perf_counter() - started,
-            )
+            tokens, seconds = sum(e.num_tokens for e in batch), time.perf_counter() - started
+            self.log.write(event="step", step=step, **figures, tokens=tokens, seconds=seconds)
             done = step + 1
             if done % self.config.evaluate_every == 0 or done == end:
                 self._evaluate(done)
@@ -179,20 +174,22 @@ class SftRun:
         every = (batch for batches in self.passes for batch in batches)
         yield from itertools.islice(enumerate(every), first, end)
 
-    def _step(self, step: int, batch: Sequence[Example]) -> tuple[float, float]:
+    def _step(self, step: int, batch: Sequence[Example]) -> dict[str, float]:
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout, whatever step a run resumed at
         self.model.train()
-        logits, target = self.scorer.vocabulary_logits(batch)
-        loss = first_token_cross_entropy(logits, target, self.scorer.label_token_ids)
-        loss.backward()
+        logits = self.scorer.forward(batch)
+        loss = first_token_cross_entropy(logits.first, logits.target, self.scorer.label_token_ids)
+        explanation_loss = explanation_cross_entropy(logits.explanation, logits.tokens)
+        (loss + self.config.explanation_weight * explanation_loss).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         factor = learning_rate_factor(step, self.config.warmup_steps, self.num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        hit = logits[:, self.scorer.label_token_ids].argmax(1) == target.argmax(1)
-        return float(loss.detach()), float(hit.float().mean())
+        hit = logits.first[:, self.scorer.label_token_ids].argmax(1) == logits.target.argmax(1)
+        figures = {"loss": float(loss.detach()), "accuracy": float(hit.float().mean())}
+        return figures | ({"explanation_loss": float(explanation_loss.detach())} if len(logits.tokens) else {})
 
     def _evaluate(self, step: int) -> None:
         for name, (pairs, examples) in self.validation.items():

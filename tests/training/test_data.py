@@ -1,3 +1,4 @@
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -7,10 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_export.tiny import make_tokenizer
+from relevance.explanation import parse
 from relevance.prompt import PromptEncoder, PromptLimits, PromptTemplate
+from relevance.spec import ScoringSpec
+from relevance.tokenization import JsonTokenizer
 from tests.tokenizers import CharacterTokenizer
 from training.config import ConfigError, SftConfig, SimilarityConfig, Source
-from training.data import DataError, Example, LabelledPair, SourcePool, encode_pairs, pad, read_pairs, token_batches
+from training.data import (
+    AnswerEncoder,
+    DataError,
+    Example,
+    LabelledPair,
+    SourcePool,
+    encode_pairs,
+    pad,
+    read_pairs,
+    token_batches,
+)
 
 ENCODER = PromptEncoder(
     PromptTemplate(
@@ -24,6 +39,11 @@ ENCODER = PromptEncoder(
     CharacterTokenizer(),
     PromptLimits(max_tokens=120, max_query_tokens=20, max_instruction_tokens=20),
 )
+
+
+TOKENIZER = JsonTokenizer(make_tokenizer().to_str())
+SCALE = ScoringSpec.preset("minilm-late").scale
+ANSWERS = AnswerEncoder(TOKENIZER, SCALE)
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -79,7 +99,7 @@ def test_examples_are_the_rendered_prompts_in_order() -> None:
 
 @pytest.mark.parametrize("repeat", [0.3, 1.0, 2.5])
 def test_draws_cover_a_source_evenly_over_passes(data_dir: Path, repeat: float) -> None:
-    pool = SourcePool(Source(path="soft.jsonl", repeat=repeat), data_dir, ENCODER, 4)
+    pool = SourcePool(Source(path="soft.jsonl", repeat=repeat), data_dir, ENCODER, ANSWERS)
     size = 6
     drawn = [example for i in range(20) for example in pool.draw(i, seed=1)]
     assert len(drawn) == 20 * round(size * repeat)
@@ -90,7 +110,7 @@ def test_draws_cover_a_source_evenly_over_passes(data_dir: Path, repeat: float) 
 
 def test_a_draw_depends_on_pass_and_seed_alone(data_dir: Path) -> None:
     source = Source(path="train.jsonl.gz", repeat=0.5, instruction="shop", instruction_rate=0.5)
-    first, second = (SourcePool(source, data_dir, ENCODER, 4) for _ in range(2))
+    first, second = (SourcePool(source, data_dir, ENCODER, ANSWERS) for _ in range(2))
     assert first.draw(1, seed=1) == second.draw(1, seed=1)
     assert first.draw(1, seed=1) != first.draw(2, seed=1)
     assert first.draw(1, seed=1) != first.draw(1, seed=2)
@@ -133,3 +153,57 @@ def test_shipped_configs_are_valid() -> None:
     root = Path(__file__).parents[2] / "configs" / "training"
     assert SftConfig.from_toml(root / "default.toml").sources
     assert SimilarityConfig.from_toml(root / "similarity.toml").sources
+
+
+EXPLAINED = {
+    "query": "usb cable 2 m",
+    "document": "A red USB cable.",
+    "grade": 1,
+    "explanation": {
+        "wants": "usb cable 2 m",
+        **dict.fromkeys(("exactness", "coverage", "topicality", "context"), 1),
+        "evidence": ["USB cable"],
+        "missing": ["2"],
+        "verdict": 1,
+    },
+}
+
+
+def test_an_answer_is_the_grade_and_the_explanation(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", json.dumps(EXPLAINED), json.dumps({**EXPLAINED, "explanation": None}))
+    pool = SourcePool(Source(path="x.jsonl", explanation_rate=1.0), tmp_path, ENCODER, ANSWERS)
+    with_answer, without = sorted(pool.draw(0, seed=1), key=lambda example: -len(example.answer))
+    assert without.answer == ()
+    assert with_answer.answer[0] == SCALE.resolve_label_token_ids(TOKENIZER)[1]
+    found = parse(TOKENIZER.decode(with_answer.answer[1:]), SCALE)
+    assert found.verdict == 1
+    assert found.missing == ("2",)
+    assert with_answer.num_tokens == len(with_answer.ids) + len(with_answer.answer)
+    grades_only = SourcePool(Source(path="x.jsonl"), tmp_path, ENCODER, ANSWERS)
+    assert not any(example.answer for example in grades_only.draw(0, seed=1))
+
+
+def test_explanation_tokens_are_predicted_one_place_before_them() -> None:
+    padded = pad([Example((5, 6, 7), 1, (1.0,)), Example((5, 8), 1, (1.0,), 1, (20, 21, 22))])
+    assert padded.input_ids.tolist() == [[5, 6, 7, 0, 0], [5, 8, 20, 21, 22]]
+    assert padded.segment_ids.tolist() == [[0, 1, 2, -1, -1], [0, 2, 3, 3, 3]]
+    assert padded.last.tolist() == [2, 1]
+    assert list(zip(padded.answer_rows, padded.answer_columns, padded.answer_targets, strict=True)) == [
+        (1, 2, 21),
+        (1, 3, 22),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"verdict": 2}, "explanation.verdict is 2, the grade 1"),
+        ({"exactness": 4}, "exactness"),
+        ({"more": 1}, "object"),
+    ],
+)
+def test_a_bad_explanation_is_named(tmp_path: Path, change: dict[str, int], reason: str) -> None:
+    row = {**EXPLAINED, "explanation": {**EXPLAINED["explanation"], **change}}  # type: ignore[dict-item]
+    path = write(tmp_path / "x.jsonl", json.dumps(row))
+    with pytest.raises(DataError, match=rf"x\.jsonl, line 1: .*{reason}"):
+        read_pairs(path, 4)

@@ -11,7 +11,7 @@ from modeling.forward import attention_mask, hidden_states, next_token_logits, p
 from modeling.loading import load_model, load_tokenizer, load_with_added_layers, resolve_model_path
 from relevance.attention import Attention
 from relevance.spec import ScoringSpec
-from training.losses import first_token_cross_entropy
+from training.losses import explanation_cross_entropy, first_token_cross_entropy
 from training.sft import learning_rate_factor
 
 
@@ -22,6 +22,13 @@ def test_loss_by_hand() -> None:
     target = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
     loss = first_token_cross_entropy(logits, target, torch.tensor([2, 0]))
     assert float(loss) == pytest.approx((math.log(4) + math.log(3)) / 2, abs=1e-6)
+
+
+def test_explanation_loss_by_hand() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]))
+    loss = explanation_cross_entropy(logits, torch.tensor([0, 1]))
+    assert float(loss) == pytest.approx(-(math.log(0.5) + math.log(0.8)) / 2, abs=1e-6)
+    assert float(explanation_cross_entropy(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))) == 0.0
 
 
 def test_masks_by_hand() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from modeling.loading import load_model
 from relevance.spec import SPEC_FILE, ScoringSpec
 from training import calibrate
 from training.config import SftConfig, Source
@@ -77,3 +78,40 @@ def test_it_learns_and_calibrates(
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert ScoringSpec.from_file(checkpoint / SPEC_FILE).temperature == report["temperature"] != 1.0
     assert report["num_pairs"] == 60
+
+
+def test_layers_are_added_the_encoder_stays_and_answers_are_learnt(
+    tiny_checkpoint: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"query": "usb cable", "document": text, "grade": 3 * (text != "an egg"), "explanation": explanation(text)}
+        for text in ("the usb cable", "an egg")
+    ]
+    (tmp_path / "explained.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 20))
+    spec = ScoringSpec.from_file(tiny_checkpoint / SPEC_FILE).model_copy(update={"attention": "late"})
+    spec.to_file(tmp_path / "spec.json")
+    settings = config(
+        tiny_checkpoint,
+        spec=str(tmp_path / "spec.json"),
+        added_layers=1,
+        encoder_rate=0.0,
+        sources=(Source(path="explained.jsonl", explanation_rate=1.0),),
+        validation=(),
+        num_passes=16,
+        batch_tokens=512,
+        explanation_weight=1.0,
+    )
+    run = SftRun(settings, tmp_path, tmp_path / "run")
+    before = run.model.bert.encoder.layer[0].output.dense.weight.detach().clone()
+    run.train()
+    assert torch.equal(run.model.bert.encoder.layer[0].output.dense.weight, before)
+    losses = [event["explanation_loss"] for event in events(tmp_path / "run", "step")]
+    assert losses[-1] < 0.7 * losses[0]
+    again = load_model(str(tmp_path / "run" / "checkpoint"))
+    assert torch.equal(again.comparison.weight, run.model.comparison.weight)
+
+
+def explanation(document: str) -> dict[str, object]:
+    verdict = 3 * (document != "an egg")
+    criteria = dict.fromkeys(("exactness", "coverage", "topicality", "context"), verdict)
+    return {"wants": "usb cable", **criteria, "evidence": [document], "missing": [], "verdict": verdict}
