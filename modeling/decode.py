@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from modeling.forward import ANSWER, PADDING, SUFFIX, hidden_states, next_hidden_states, position_ids, vocabulary_logits
+from modeling.forward import PADDING, hidden_states, next_hidden_states, position_ids, vocabulary_logits
 from relevance.attention import Attention
 
 
@@ -37,9 +37,3 @@ class AnswerDecoder:
         self._visible = torch.cat([self._visible, torch.ones(len(tokens), 1, dtype=torch.bool)], 1)
         hidden = next_hidden_states(self._model, tokens[:, None], self._visible, self._positions[:, None], self._cache)
         return vocabulary_logits(self._model, hidden[:, 0])
-
-
-def prompt_segments(prefix_length: int, document_length: int, num_suffix: int, num_answer: int = 0) -> list[int]:
-    """The segment of each token of one prompt whose document segment, suffix included, has `document_length` tokens."""
-    body = document_length - num_suffix
-    return [0] * prefix_length + [1] * body + [SUFFIX] * num_suffix + [ANSWER] * num_answer

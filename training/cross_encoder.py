@@ -111,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sets = {name: read_pairs(args.data_dir / getattr(args, name), scale.num_grades) for name in ("train", "validation")}
     trainer = build_trainer(base, EncodedPairs(sets["train"], tokenizer), tokenizer, args)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(args.run)) if args.run.is_dir() else None)
+    trainer.args.train_sampling_strategy = "sequential"  # predictions come in the order of the rows, not by length
     sets["test"] = read_pairs(args.data_dir / args.test, scale.num_grades)
     logits = {
         name: np.asarray(trainer.predict(EncodedPairs(sets[name], tokenizer)).predictions, dtype=np.float64)

@@ -56,11 +56,19 @@ class Example:
     target: tuple[float, ...]
     suffix_length: int = 1
     answer: tuple[int, ...] = ()
+    truncated: bool = False
+    """Whether the document was cut, at its end."""
 
     @property
     def num_tokens(self) -> int:
         """Of prompt and answer."""
         return len(self.ids) + len(self.answer)
+
+    @property
+    def segments(self) -> list[int]:
+        """The segment of each token of the prompt."""
+        body = len(self.ids) - self.prefix_length - self.suffix_length
+        return [0] * self.prefix_length + [1] * body + [2] * self.suffix_length
 
 
 def open_lines(path: Path) -> IO[str]:
@@ -166,7 +174,7 @@ def encode_pairs(
             if answers is not None:
                 answer = answers.encode(pairs[index], document.ids[:-num_suffix], truncated=document.truncated)
             ids = (*prefix.ids, *document.ids)
-            examples[index] = Example(ids, len(prefix.ids), pairs[index].target, num_suffix, answer)
+            examples[index] = Example(ids, len(prefix.ids), pairs[index].target, num_suffix, answer, document.truncated)
     return [example for example in examples if example is not None]
 
 

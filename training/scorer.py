@@ -31,7 +31,7 @@ class CheckpointScorer:
     def __init__(
         self, model: PreTrainedModel, attention: Attention, label_token_ids: Sequence[int], *, bfloat16: bool
     ) -> None:
-        self.model, self._attention, self._bfloat16 = model, attention, bfloat16
+        self.model, self.attention, self._bfloat16 = model, attention, bfloat16
         self.label_token_ids = torch.tensor(label_token_ids)
 
     def forward(self, batch: Sequence[Example]) -> BatchLogits:
@@ -41,7 +41,7 @@ class CheckpointScorer:
         rows = np.concatenate([np.arange(len(batch)), padded.answer_rows])
         columns = np.concatenate([padded.last, padded.answer_columns])
         with torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else nullcontext():
-            hidden = hidden_states(self.model, input_ids, segment_ids, self._attention)
+            hidden = hidden_states(self.model, input_ids, segment_ids, self.attention)
             logits = vocabulary_logits(self.model, hidden[torch.from_numpy(rows), torch.from_numpy(columns)])
         first, explanation = logits.float().split([len(batch), len(padded.answer_rows)])
         target, tokens = torch.from_numpy(padded.target), torch.from_numpy(padded.answer_targets)
