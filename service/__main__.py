@@ -17,7 +17,7 @@ from service import garbage
 from service.app import ProcessHooks, create_app
 from service.control import Control
 from service.logs import LogWriter, configure_logs, write_to
-from service.server import Server, server_config
+from service.server import Server, Signals, server_config
 from service.settings import InvalidSettingsError, Settings, load_settings
 
 EXIT_UNUSABLE = 2
@@ -51,7 +51,8 @@ def _serve(settings: Settings, log: LogWriter) -> int:
     app = create_app(settings, hooks=hooks)
     control: Control = app.state.control
     config = server_config(app, settings.host, settings.port, settings.drain_seconds)
-    server = Server(config, settings.stop_delay_seconds, control.leave, control.request_reload)
+    signals = Signals(control.leave, control.cut_off, control.request_reload)
+    server = Server(config, signals, delay_s=settings.stop_delay_seconds, drain_s=settings.drain_seconds)
     server.run()
     if fatal:
         log.finish(LAST_LINES_S)

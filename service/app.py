@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -75,6 +76,7 @@ def create_app(
     *,
     artifact: Artifact | None = None,
     engine_factory: EngineFactory | None = None,
+    load: Callable[[Path], Artifact] = load_artifact,
     hooks: ProcessHooks = DEFAULT_HOOKS,
 ) -> FastAPI:
     """The application; `app.state.control` is a `Control` for whoever runs it.
@@ -82,6 +84,7 @@ def create_app(
     Args:
         settings: what to serve and how.
         artifact: used instead of loading `settings.artifact`.
+        load: reads and verifies an artifact that is to take over.
         engine_factory: builds the engine, in the engine thread; ONNX Runtime by default.
         hooks: how the process takes part.
 
@@ -105,7 +108,7 @@ def create_app(
         prepare(engine, built, settings.max_pack_tokens, readiness)
         return engine
 
-    deployment = Deployment(assemble(artifact), load_artifact, assemble, build_engine)
+    deployment = Deployment(assemble(artifact), load, assemble, build_engine)
     access = Access(keys, clock, public_metrics=settings.public_metrics)
     control = Control(settings, readiness, deployment, access, operations)
     _watch(metrics, operations, deployment, readiness, hooks)

@@ -1,6 +1,7 @@
 """What whoever runs the service may do to it while it runs: start it, change its artifact and keys, let it go.
 
-start -> ready -> reload (SIGHUP) or swap (POST /admin/artifact), any number of times -> leave -> stop
+start -> ready -> reload (SIGHUP) or swap (POST /admin/artifact), any number of times
+          -> leave -> cut_off, if it takes too long -> stop
 """
 
 import asyncio
@@ -36,6 +37,7 @@ class Control:
         self._access = access
         self._operations = operations
         self._reloading: asyncio.Task[None] | None = None
+        self._cutting: asyncio.Task[None] | None = None
         self._on_ready: Callable[[], None] | None = None
         self._tell(deployment.current)
 
@@ -98,6 +100,10 @@ class Control:
         """Ask for no more traffic: /readyz is 503 from here on, what comes is still answered."""
         if self._readiness.is_ready:
             self._readiness.enter("draining", "the service is shutting down")
+
+    def cut_off(self) -> None:
+        """Make an end of what is still under way: what waits for an engine fails as not ready."""
+        self._cutting = asyncio.get_running_loop().create_task(self.stop())
 
     @property
     def is_leaving(self) -> bool:

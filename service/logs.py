@@ -7,6 +7,7 @@ one that cannot be written (a full disk, a closed pipe) is given up, and both ar
 of a query or document.
 """
 
+import json
 import logging
 import os
 import queue
@@ -50,7 +51,10 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # a lone surrogate in a message, a key that is no string: rare, and still worth a line
+            return json.dumps(line, default=str)
 
 
 class TextFormatter(logging.Formatter):

@@ -1,11 +1,12 @@
 """How much a caller may ask for: a token bucket that may be overdrawn once.
 
-    level <- min(burst, level + rate * seconds)         as time passes
-    asked while level > 0: level <- level - amount      granted, even below zero
-    asked while level <= 0: refused, try again in (1 - level) / rate seconds
+    level <- min(burst, level + rate * seconds)     as time passes
+    needed = min(amount, burst)
+    level >= needed: granted, level <- level - amount, which may lie below zero
+    else refused: try again in (needed - level) / rate seconds
 
-Overdrawing lets a request through that is larger than the burst, and makes its caller wait for it afterwards: over
-time nobody gets more than the rate.
+So a request larger than the burst is let through when the bucket is full, and its caller waits for it afterwards:
+over time nobody gets more than the rate.
 """
 
 import math
@@ -31,7 +32,8 @@ class Allowance:
         # A clock that is set back must not take anything away.
         self._level = min(self._burst, self._level + max(0.0, now - self._at) * self._per_second)
         self._at = now
-        if self._level > 0:
+        needed = min(amount, self._burst)
+        if self._level >= needed:
             self._level -= amount
             return 0
-        return max(1, math.ceil((1.0 - self._level) / self._per_second))
+        return max(1, math.ceil((needed - self._level) / self._per_second))

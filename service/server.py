@@ -11,35 +11,46 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
+# After `on_cut` every request has its answer, an error if nothing else; this is for one that does not go out.
+LAST_ANSWERS_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What to do when, on the event loop's thread."""
+
+    on_stop: Callable[[], None]
+    on_cut: Callable[[], None]
+    on_hangup: Callable[[], None]
+
 
 class Server(uvicorn.Server):
     """uvicorn, told when to stop."""
 
-    def __init__(
-        self, config: uvicorn.Config, delay_s: float, on_stop: Callable[[], None], on_hangup: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, signals: Signals, *, delay_s: float, drain_s: float) -> None:
         super().__init__(config)
+        self._signals = signals
         self._delay_s = delay_s
-        self._on_stop = on_stop
-        self._on_hangup = on_hangup
+        self._drain_s = drain_s
         self._stop_at: float | None = None
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         """Begin to stop; nothing is raised again afterwards, so the exit status is the caller's to choose."""
         if self._stop_at is None:
             self._stop_at = time.monotonic() + self._delay_s
-            self._on_stop()
+            self._signals.on_stop()
         elif sig == signal.SIGINT:
             self.should_exit = self.force_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen to SIGHUP too, from before the first request on."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._signals.on_hangup)
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
@@ -47,6 +58,12 @@ class Server(uvicorn.Server):
         if self._stop_at is not None and time.monotonic() >= self._stop_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen no longer, answer what is under way."""
+        cut = asyncio.get_running_loop().call_later(self._drain_s, self._signals.on_cut)
+        await super().shutdown(sockets)
+        cut.cancel()
 
 
 def server_config(app: ASGIApp, host: str, port: int, drain_s: int) -> uvicorn.Config:
@@ -62,5 +79,5 @@ def server_config(app: ASGIApp, host: str, port: int, drain_s: int) -> uvicorn.C
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=drain_s,
+        timeout_graceful_shutdown=drain_s + LAST_ANSWERS_S,
     )

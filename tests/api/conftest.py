@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from relevance.artifact import Artifact
+from relevance.artifact import Artifact, load_artifact
 from service.app import ProcessHooks, create_app
 from service.settings import Settings
 from tests.fakes import FakeEngine, fake_artifact
@@ -50,6 +51,7 @@ async def serve_app(
     artifact: Artifact | None = None,
     build: Callable[[Artifact], FakeEngine] | None = None,
     until_ready: bool = True,
+    load: Callable[[Path], Artifact] = load_artifact,
 ) -> AsyncIterator[Service]:
     engine = FakeEngine()
     settled = asyncio.Event()
@@ -63,6 +65,7 @@ async def serve_app(
         settings or Settings(max_pack_tokens=64),
         artifact=artifact or fake_artifact(),
         engine_factory=build or (lambda _: engine),
+        load=load,
         hooks=ProcessHooks(on_ready=settled.set, on_fatal=end),
     )
     # An exception nobody handles must come back as the response a caller would see.

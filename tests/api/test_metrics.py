@@ -38,7 +38,9 @@ async def test_every_series_is_there_at_zero_before_the_first_request(service: S
     nonzero = {series for series, value in values.items() if float(value) != 0.0}
     # What watches the process moves by itself, and a scrape is a request too.
     assert {
-        series.partition("{")[0] for series in nonzero if not re.match(r"relevance_(loop_lag|gc_pause|key_requests)", series)
+        series.partition("{")[0]
+        for series in nonzero
+        if not re.match(r"relevance_(loop_lag|gc_pause|key_requests)", series)
     } == {
         "relevance_artifact_info",
         "relevance_ready",
