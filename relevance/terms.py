@@ -1,7 +1,7 @@
 """When two texts say the same words: the normal form that quotes and missing terms are judged by.
 
     words   "USB-C, 24in"      -> usb - c , 24in     to find a quote in a document
-    terms   "What 24in. USB-C" -> 24in  USB-C        what a query asks for, one per blank-separated piece
+    terms   "What 24in. USB-C" -> 24in  USB-C        what a query asks for, piece by piece
     keys    "24in. cables"     -> 24 in cable        to tell whether a term is missing
 
 Words ignore case, accents, white space, control characters and the spacing of punctuation: what a tokenizer that
@@ -22,6 +22,7 @@ _CONTROL = dict.fromkeys(c for c in (*range(32), 127) if chr(c) not in "\t\n\r")
 _TO_FREE = str.maketrans(RESERVED) | _CONTROL
 
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
+_BREAK = re.compile(r"[\s()\[\]{}\"!?]+|\.{2,}|[,:](?=\D)")
 _KEY = re.compile(r"[^\W\d_]+|\d+")
 _CJK = re.compile(r"([\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff])")
 # Letters alone, long enough that finding them inside other words ("stool" in "barstool") is no accident.
@@ -72,16 +73,21 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 """Words that ask or connect and name nothing."""
 
 
-def _is_dropped(character: str) -> bool:
-    return unicodedata.category(character)[0] == "C" and character not in "\t\n\r"
+@lru_cache(maxsize=4096)
+def _without_control(character: str) -> str:
+    return "" if unicodedata.category(character)[0] == "C" and character not in "\t\n\r" else character
+
+
+@lru_cache(maxsize=4096)
+def _without_mark(character: str) -> str:
+    kept = "" if unicodedata.category(character) == "Mn" else _without_control(character)
+    return f" {kept} " if _CJK.fullmatch(kept) else kept
 
 
 def clean(text: str) -> str:
     """`text` on one line with single blanks, without control characters and reserved characters."""
     text = text.translate(_TO_FREE)
-    if not text.isascii():
-        text = "".join(c for c in text if not _is_dropped(c))
-    return " ".join(text.split())
+    return " ".join((text if text.isascii() else "".join(map(_without_control, text))).split())
 
 
 def _fold(text: str) -> str:
@@ -90,8 +96,7 @@ def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
-    kept = (c for c in decomposed if not _is_dropped(c) and unicodedata.category(c) != "Mn")
-    return _CJK.sub(r" \1 ", "".join(kept))
+    return "".join(map(_without_mark, decomposed))
 
 
 def words(text: str) -> list[str]:
@@ -119,8 +124,8 @@ def keys(text: str) -> list[str]:
 
 
 def terms(query: str) -> list[str]:
-    """The blank-separated pieces of a query without the punctuation around them, in order; stop words included."""
-    stripped = (piece.strip(".,:;!?\"'`()[]{}*") for piece in clean(query).split())
+    """The pieces of a query between blanks, brackets and ends of sentences, in order; stop words included."""
+    stripped = (piece.strip(".,:'`*") for piece in _BREAK.split(clean(query)))
     return [piece for piece in stripped if any(c.isalnum() for c in piece)]
 
 
