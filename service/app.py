@@ -36,6 +36,7 @@ from service.operations_metrics import OperationsMetrics
 from service.readiness import Readiness
 from service.routes import Endpoints, create_router
 from service.settings import Settings
+from service.siblings import Siblings
 from service.trail import Trail
 from service.warmup import prepare
 from service.watchdog import Watchdog, WatchTimes
@@ -78,6 +79,7 @@ def create_app(
     engine_factory: EngineFactory | None = None,
     load: Callable[[Path], Artifact] = load_artifact,
     hooks: ProcessHooks = DEFAULT_HOOKS,
+    siblings: Siblings | None = None,
 ) -> FastAPI:
     """The application; `app.state.control` is a `Control` for whoever runs it.
 
@@ -87,6 +89,7 @@ def create_app(
         load: reads and verifies an artifact that is to take over.
         engine_factory: builds the engine, in the engine thread; ONNX Runtime by default.
         hooks: how the process takes part.
+        siblings: the other workers of this service, if there are any.
 
     Raises:
         ArtifactError: the artifact cannot be loaded.
@@ -109,13 +112,15 @@ def create_app(
         return engine
 
     deployment = Deployment(assemble(artifact), load, assemble, build_engine)
-    access = Access(keys, clock, public_metrics=settings.public_metrics)
+    access = Access(keys, clock, public_metrics=settings.public_metrics, num_workers=settings.workers)
     control = Control(settings, readiness, deployment, access, operations)
+    control.join(siblings, metrics.render)
     _watch(metrics, operations, deployment, readiness, hooks)
     endpoints = Endpoints(
         deployment=deployment,
         readiness=readiness,
         metrics=metrics,
+        render_metrics=control.render_metrics,
         dispatch=dispatch,
         max_body_bytes=settings.max_body_bytes,
         clock=clock,
@@ -168,6 +173,7 @@ def _lifespan(
         operations.gc_pauses.start()
         watchdog.start()
         try:
+            await control.settle()
             yield
         finally:
             await control.stop()

@@ -16,6 +16,7 @@ from service.live_model import LiveModel
 from service.operations_metrics import OperationsMetrics
 from service.readiness import Readiness
 from service.settings import InvalidSettingsError, Settings
+from service.siblings import SWAP_TIMEOUT_S, SiblingError, Siblings
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,10 @@ class Control:
         access: Access,
         operations: OperationsMetrics,
     ) -> None:
+        self._siblings: Siblings | None = None
+        self._prepared: LiveModel | None = None
+        self._settled = asyncio.Event()
+        self._render: Callable[[], bytes] = bytes
         self._settings = settings
         self._readiness = readiness
         self._deployment = deployment
@@ -41,41 +46,95 @@ class Control:
         self._on_ready: Callable[[], None] | None = None
         self._tell(deployment.current)
 
+    def join(self, siblings: Siblings | None, render: Callable[[], bytes]) -> None:
+        """Be one of several workers, if there are several; `render` is this one's exposition."""
+        self._siblings, self._render = siblings, render
+
+    async def settle(self) -> None:
+        """Among several workers, take requests only when ready: the others take them until then."""
+        if self._siblings is not None:
+            await self._siblings.listen(self._answer_sibling)
+            await self._settled.wait()
+
     def start(self, on_ready: Callable[[], None], on_fatal: Callable[[BaseException], None]) -> None:
         """Start the engine on the running loop; `service.app.ProcessHooks` says when which function is called."""
         self._on_ready = on_ready
 
         def ready() -> None:
             self._readiness.enter("ready", "self-test passed")
+            self._settled.set()
             on_ready()
 
         def end(error: BaseException) -> None:
             self._readiness.enter("failed", f"{type(error).__name__}: {error}")
             logger.critical("engine_ended", exc_info=error)
             on_fatal(error)
+            self._settled.set()
 
         self._deployment.start(ready, end)
 
     async def swap(self, folder: Path) -> tuple[LiveModel, LiveModel]:
-        """Serve the artifact in `folder`; the old model and the new one.
+        """Serve the artifact in `folder`, in every worker or in none; the old model and the new one.
 
         Raises:
-            ServiceError: what `Deployment.swap` raises; the old one serves on.
+            ServiceError: what `Deployment.prepare` raises, or a worker that refused; the old one serves on.
         """
         if not self._readiness.is_ready:
             raise NotReadyError(f"the service is not ready: {self._readiness.status.stage}")
-        old = self._deployment.current
         try:
-            new = await self._deployment.swap(folder)
+            model = await self._deployment.prepare(folder)
+            await self._prepare_siblings(folder, model)
         except UnusableArtifactError:
             self._operations.count_swap("refused")
             raise
-        self._operations.count_swap("unchanged" if new is old else "ok")
-        if new is not old:
-            self._tell(new)
+        old = self._commit(model)
+        if self._siblings is not None:
+            self._siblings.remember_artifact(folder)
+            await self._siblings.ask_all("commit", str(folder), SWAP_TIMEOUT_S)
+        return old, model
+
+    async def _prepare_siblings(self, folder: Path, model: LiveModel) -> None:
+        if self._siblings is None:
+            return
+        try:
+            answers = await self._siblings.ask_all("prepare", str(folder), SWAP_TIMEOUT_S)
+            refusals = [str(answer) for answer in answers.values() if isinstance(answer, SiblingError)]
+            if refusals:
+                raise UnusableArtifactError("; ".join(refusals))
+        except BaseException:
+            await self._siblings.ask_all("abandon", str(folder), SWAP_TIMEOUT_S)
+            await self._deployment.abandon(model)
+            raise
+
+    async def _answer_sibling(self, what: str, argument: str) -> str:
+        """What another worker asks of this one."""
+        if what == "metrics":
+            return self._render().decode()
+        if what == "prepare":
+            if not self._readiness.is_ready:
+                raise NotReadyError(f"not ready: {self._readiness.status.stage}")
+            self._prepared = await self._deployment.prepare(Path(argument))
+            return self._prepared.artifact.hash
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and what == "commit":
+            self._commit(prepared)
+        elif prepared is not None and what == "abandon":
+            await self._deployment.abandon(prepared)
+        return ""
+
+    def _commit(self, model: LiveModel) -> LiveModel:
+        old = self._deployment.commit(model)
+        self._operations.count_swap("unchanged" if model is old else "ok")
+        if model is not old:
+            self._tell(model)
             if self._on_ready is not None:
                 self._on_ready()
-        return old, new
+        return old
+
+    async def render_metrics(self) -> bytes:
+        """The exposition text of /metrics, of every worker."""
+        own = self._render()
+        return own if self._siblings is None else await self._siblings.render(own)
 
     def _tell(self, model: LiveModel) -> None:
         manifest = model.artifact.manifest
@@ -91,7 +150,8 @@ class Control:
         try:
             keys = read_keys(settings.api_keys_file, settings.api_keys.get_secret_value())
             self._access.replace_keys(keys)
-            await self.swap(settings.artifact)
+            if self._siblings is None or self._siblings.index == 0:  # it asks the others
+                await self.swap(settings.artifact)
             logger.info("reloaded", extra={"fields": {"num_keys": len(keys)}})
         except (InvalidSettingsError, ServiceError) as error:
             logger.error("reload_refused", extra={"fields": {"reason": str(error)}})
@@ -115,4 +175,6 @@ class Control:
         self._readiness.enter("stopping", "the service is shutting down")
         if self._reloading is not None:
             self._reloading.cancel()
+        if self._siblings is not None:
+            await self._siblings.close()
         await self._deployment.close()

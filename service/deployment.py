@@ -1,7 +1,7 @@
 """Which model serves, and how another one takes over without a request being dropped.
 
     prepare   read and verify the folder -> same contract? -> engine thread: load, warm up, self-test
-    switch    new requests lease the new model from here on; one assignment on the event loop
+    commit    new requests lease the new model from here on; one assignment on the event loop
     drain     the old one answers what it holds, then its engine thread ends and its memory is freed
 
 Whatever fails in `prepare` leaves the old model serving. For a while both are in memory.
@@ -62,27 +62,39 @@ class Deployment:
         else:
             logger.error("drained_engine_died", exc_info=error, extra={"fields": {"model": model.artifact.model_id}})
 
-    async def swap(self, folder: Path) -> LiveModel:
-        """Serve the artifact in `folder` instead; returns its model, which is the current one if nothing has changed.
+    async def prepare(self, folder: Path) -> LiveModel:
+        """A model of the artifact in `folder`, ready to take over; the current one if nothing has changed.
+
+        `commit` or `abandon` must follow.
 
         Raises:
-            UnusableArtifactError: it cannot take over; the old one serves on.
+            UnusableArtifactError: it cannot take over.
             SwapUnderWayError: one at a time.
-            NotReadyError: nothing serves yet, or the service is stopping.
+            NotReadyError: nothing serves yet.
         """
         if self._is_swapping:
             raise SwapUnderWayError("another artifact is being loaded")
         self._is_swapping = True
         try:
-            model = await self._prepare(folder)
-            if model is not self.current:
-                self._switch(model)
-            return model
-        except UnusableArtifactError as error:
+            return await self._prepare(folder)
+        except BaseException as error:
+            self._is_swapping = False
             logger.error("swap_refused", extra={"fields": {"reason": str(error)}})
             raise
-        finally:
-            self._is_swapping = False
+
+    def commit(self, model: LiveModel) -> LiveModel:
+        """New requests lease `model`, which was prepared, from here on; returns the one that served before."""
+        self._is_swapping = False
+        old = self.current
+        if model is not old:
+            self._switch(model)
+        return old
+
+    async def abandon(self, model: LiveModel) -> None:
+        """Let go of `model`, which was prepared."""
+        self._is_swapping = False
+        if model is not self.current:
+            await model.close()
 
     async def _prepare(self, folder: Path) -> LiveModel:
         if not self.current.is_started:

@@ -40,6 +40,11 @@ def _time_of(record: logging.LogRecord) -> str:
 class JsonFormatter(logging.Formatter):
     """`{"time", "level", "logger", "event", ...fields, "traceback"}`."""
 
+    def __init__(self, fields: Mapping[str, object] = MappingProxyType({})) -> None:
+        """`fields` are on every line."""
+        super().__init__()
+        self._fields = fields
+
     def format(self, record: logging.LogRecord) -> str:
         """One line, without its end."""
         line: dict[str, object] = {
@@ -47,6 +52,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
+            **self._fields,
             **_fields_of(record),
         }
         if record.exc_info:
@@ -60,9 +66,14 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     """`time LEVEL logger event key=value ...`, a traceback below."""
 
+    def __init__(self, fields: Mapping[str, object] = MappingProxyType({})) -> None:
+        """`fields` are on every line."""
+        super().__init__()
+        self._fields = fields
+
     def format(self, record: logging.LogRecord) -> str:
         """One line and what is below it, without its end."""
-        fields = "".join(f" {key}={value}" for key, value in _fields_of(record).items())
+        fields = "".join(f" {key}={value}" for key, value in {**self._fields, **_fields_of(record)}.items())
         line = f"{_time_of(record)} {record.levelname} {record.name} {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
@@ -128,11 +139,16 @@ def write_to(file_descriptor: int) -> Callable[[bytes], None]:
 
 
 def configure_logs(
-    level: str, style: Literal["auto", "json", "text"], write: Callable[[bytes], None], is_terminal: bool
+    level: str,
+    style: Literal["auto", "json", "text"],
+    write: Callable[[bytes], None],
+    *,
+    is_terminal: bool,
+    fields: Mapping[str, object],
 ) -> LogWriter:
-    """Send everything that is logged in this process through one LogWriter."""
+    """Send everything that is logged in this process through one LogWriter, with `fields` on every line."""
     writer = LogWriter(write)
     is_text = style == "text" or (style == "auto" and is_terminal)
-    writer.setFormatter(TextFormatter() if is_text else JsonFormatter())
+    writer.setFormatter(TextFormatter(fields) if is_text else JsonFormatter(fields))
     logging.basicConfig(level=level.upper(), handlers=[writer], force=True)
     return writer

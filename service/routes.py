@@ -50,6 +50,7 @@ class Endpoints:
     deployment: Deployment
     readiness: Readiness
     metrics: Metrics
+    render_metrics: Callable[[], Awaitable[bytes]]
     dispatch: Dispatch
     max_body_bytes: int
     clock: Callable[[], float]
@@ -261,6 +262,6 @@ def _probe_router(endpoints: Endpoints) -> APIRouter:
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def metrics() -> Response:
         """The series listed in docs/api.md."""
-        return Response(endpoints.metrics.render(), headers={"content-type": CONTENT_TYPE})
+        return Response(await endpoints.render_metrics(), headers={"content-type": CONTENT_TYPE})
 
     return router
