@@ -4,13 +4,14 @@ PORT ?= 8080
 ARTIFACT ?= artifacts/default
 DATA_DIR ?= data
 RUN ?= runs/default
+TEACHER_RUN ?= runs/teacher
 
 SERVE_PYTHON = .venv/bin/python
 DEV_PYTHON = .venv-dev/bin/python
 # Where torch comes from; on a machine without a GPU point it at a CPU build: TORCH_PIP_ARGS="--index-url ..."
 TORCH_PIP_ARGS ?=
 
-.PHONY: serve install install-dev test check lint types layers format clean train-default export-default evaluate bench-engine tiny pages test-clients
+.PHONY: serve install install-dev test check lint types layers format clean train-teacher train-default export-default teacher-student cross-encoder evaluate bench-engine tiny pages test-clients
 
 serve: install  ## serve the embedded default on PORT
 	$(SERVE_PYTHON) -m service --artifact $(ARTIFACT) --port $(PORT)
@@ -72,13 +73,37 @@ VAL_FILES = trecdl/val.jsonl.gz homedepot/val.jsonl.gz
 $(SIMILARITY):
 	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.similarity configs/training/similarity.toml --data-dir $(DATA_DIR) --out $@
 
-train-default: install-dev $(SIMILARITY)  ## labelled pairs -> runs/default/checkpoint; resumable
+ANNOTATED = $(foreach set,trecdl homedepot chorus medquad,$(DATA_DIR)/$(set)/annotated.jsonl)
+TEACHER_LABELS = $(DATA_DIR)/teacher.jsonl
+
+$(DATA_DIR)/%/annotated.jsonl: $(DATA_DIR)/%/train.jsonl.gz
+	$(DEV_PYTHON) -m training.annotate $< $@
+
+train-teacher: install-dev $(SIMILARITY) $(ANNOTATED)  ## labelled pairs -> runs/teacher/checkpoint; resumable
+	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.sft configs/training/teacher.toml --data-dir $(DATA_DIR) --run $(TEACHER_RUN)
+	$(DEV_PYTHON) -m training.calibrate $(TEACHER_RUN)/checkpoint --data-dir $(DATA_DIR) --data $(VAL_FILES)
+
+$(TEACHER_LABELS): | train-teacher
+	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.distill --teacher $(TEACHER_RUN)/checkpoint --data-dir $(DATA_DIR) \
+	  --pairs similarity.jsonl.gz --rows 40000 --explained 4000 --out $@
+
+train-default: install-dev $(TEACHER_LABELS)  ## every stage: labels, annotations, teacher, distillation, student; resumable
 	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.sft configs/training/default.toml --data-dir $(DATA_DIR) --run $(RUN)
 	$(DEV_PYTHON) -m training.calibrate $(RUN)/checkpoint --data-dir $(DATA_DIR) --data $(VAL_FILES)
 
+EXPORT = $(DEV_PYTHON) -m model_export --precision int8 --pairs $(addprefix $(DATA_DIR)/,$(VAL_FILES)) --num-parity-pairs 1000
+
 export-default: install-dev  ## checkpoint -> artifacts/default, if it passes the parity gate
-	$(DEV_PYTHON) -m model_export $(RUN)/checkpoint artifacts/default --precision int8 --name answer-first-minilm \
-	  --pairs $(addprefix $(DATA_DIR)/,$(VAL_FILES)) --num-parity-pairs 1000
+	$(EXPORT) $(RUN)/checkpoint artifacts/default --name answer-first-minilm
+
+teacher-student: install-dev  ## the teacher as an artifact, and both beside each other, into results/
+	$(EXPORT) $(TEACHER_RUN)/checkpoint $(TEACHER_RUN)/artifact --name answer-first-teacher
+	$(DEV_PYTHON) -m benchmarks.teacher_student --teacher $(TEACHER_RUN)/artifact --student artifacts/default --data $(TEST_FILES)
+
+cross-encoder: install-dev  ## the reference: a cross-encoder fine-tuned on the same shop pairs, into results/
+	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.cross_encoder --data-dir $(DATA_DIR) --run runs/cross_encoder \
+	  --train homedepot/train.jsonl.gz --validation homedepot/val.jsonl.gz --test homedepot/test.jsonl.gz \
+	  --out results/cross_encoder.json
 
 evaluate: install-dev  ## test figures of the default, into results/
 	$(DEV_PYTHON) -m training.evaluate --artifact artifacts/default --data $(TEST_FILES) --out results/evaluate_default.json

@@ -131,7 +131,8 @@ class Ways:
     def _padded_batch(self, prefix: tuple[int, ...], batch: list[tuple[int, ...]]) -> NDArray[np.float32]:
         prefixes = self._engine.prefill_prefixes([prefix] * len(batch))
         longest = max(map(len, batch))
-        work, read = [], []
+        work: list[DocumentWork] = []
+        read: list[int] = []
         for held, ids in zip(prefixes, batch, strict=True):
             read.append(len(work))
             work.append(DocumentWork(held, ids))
