@@ -13,10 +13,11 @@ from pydantic import Field
 from service.dialects.native import ErrorAnswer, ModelInfo
 from service.live_model import LiveModel
 from service.openapi import request_schema
-from service.routes import read_body
+from service.request_body import read_body
 from service.wire import StrictBody, as_fields, parse_json, validate
 
 MAX_ADMIN_BODY_BYTES = 10_000
+ADMIN_BODY_TIMEOUT_S = 10.0
 
 Swap = Callable[[Path], Awaitable[tuple[LiveModel, LiveModel]]]
 
@@ -55,7 +56,9 @@ def create_admin_router(swap: Swap) -> APIRouter:
     )
     async def artifact(request: Request) -> Response:
         """The new one is read, verified, warmed up and self-tested first; whatever fails leaves the old one serving."""
-        order = validate(ArtifactOrder, as_fields(parse_json(await read_body(request, MAX_ADMIN_BODY_BYTES))))
+        order = validate(
+            ArtifactOrder, as_fields(parse_json(await read_body(request, MAX_ADMIN_BODY_BYTES, ADMIN_BODY_TIMEOUT_S)))
+        )
         previous, model = await swap(Path(order.path))
         answer = {"model": _info(model), "previous": _info(previous)}
         return Response(orjson.dumps(answer), media_type="application/json")

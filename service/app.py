@@ -23,20 +23,24 @@ from engine.ort import OrtEngine
 from relevance.artifact import Artifact, load_artifact
 from service.access import Access, read_keys
 from service.admin import create_admin_router
-from service.assembly import Assembler, new_stamp
+from service.assembly import Assembler, new_stamp, open_remote
 from service.control import Control
+from service.deadlines import Deadlines
 from service.deployment import Deployment
 from service.dialects import discover
 from service.dispatch import Dispatch
 from service.error_handlers import handle_errors
 from service.errors import concrete_errors
+from service.live_model import LiveModel
 from service.metrics import Metrics
 from service.middleware import AccessMiddleware, Refuse, RequestMiddleware, log_request
 from service.operations_metrics import OperationsMetrics
+from service.pair_cache import RemoteCache
 from service.readiness import Readiness
 from service.routes import Endpoints, create_router
 from service.settings import Settings
 from service.siblings import Siblings
+from service.timed_engine import TimedEngine
 from service.trail import Trail
 from service.warmup import prepare
 from service.watchdog import Watchdog, WatchTimes
@@ -104,29 +108,16 @@ def create_app(
     operations = OperationsMetrics(metrics.registry, [key.name for key in keys])
     clock = time.monotonic
     executor = ThreadPoolExecutor(NUM_TOKENISE_THREADS, "tokenise")
-    assemble = Assembler(settings, metrics, executor, clock).assemble
+    remote = open_remote(settings, metrics.queue)
+    assemble = Assembler(settings, metrics, executor, clock, remote).assemble
 
-    def build_engine(built: Artifact) -> Engine:
-        engine = build(built)
-        prepare(engine, built, settings.max_pack_tokens, readiness)
-        return engine
-
-    deployment = Deployment(assemble(artifact), load, assemble, build_engine)
+    deployment = Deployment(assemble(artifact), load, assemble, _builder(build, settings, readiness, clock))
     access = Access(keys, clock, public_metrics=settings.public_metrics, num_workers=settings.workers)
     control = Control(settings, readiness, deployment, access, operations)
     control.join(siblings, metrics.render)
     _watch(metrics, operations, deployment, readiness, hooks)
-    endpoints = Endpoints(
-        deployment=deployment,
-        readiness=readiness,
-        metrics=metrics,
-        render_metrics=control.render_metrics,
-        dispatch=dispatch,
-        max_body_bytes=settings.max_body_bytes,
-        clock=clock,
-        new_stamp=new_stamp,
-    )
-    lifespan = _lifespan(control, executor, hooks, operations, settings.max_loop_stall_seconds)
+    endpoints = _new_endpoints(settings, deployment, readiness, metrics, dispatch, clock)
+    lifespan = _lifespan(control, executor, hooks, operations, settings.max_loop_stall_seconds, remote)
     app = FastAPI(title="Answer First", summary=SUMMARY, lifespan=lifespan, redirect_slashes=False)
     app.state.control = control
     app.include_router(create_router(endpoints))
@@ -155,12 +146,48 @@ def _add_layers(
     )
 
 
+def _new_endpoints(
+    settings: Settings,
+    deployment: Deployment,
+    readiness: Readiness,
+    metrics: Metrics,
+    dispatch: Dispatch,
+    clock: Callable[[], float],
+) -> Endpoints:
+    return Endpoints(
+        deployment=deployment,
+        readiness=readiness,
+        metrics=metrics,
+        render_metrics=control.render_metrics,
+        dispatch=dispatch,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_seconds,
+        deadlines=Deadlines(settings.default_timeout_ms, settings.max_timeout_ms),
+        clock=clock,
+        new_stamp=new_stamp,
+    )
+
+
+def _builder(
+    build: EngineFactory, settings: Settings, readiness: Readiness, clock: Callable[[], float]
+) -> Callable[[LiveModel], Engine]:
+    def build_engine(model: LiveModel) -> Engine:
+        engine = build(model.artifact)
+        timed = TimedEngine(engine, clock)
+        prepare(timed, model.artifact, settings.max_pack_tokens, readiness)
+        model.scheduler.cost.start(timed.measurements)
+        return engine
+
+    return build_engine
+
+
 def _lifespan(
     control: Control,
     executor: Executor,
     hooks: ProcessHooks,
     operations: OperationsMetrics,
     max_stall_s: float,
+    remote: RemoteCache | None,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Starts what runs beside the requests with the server and ends it with the server."""
     watchdog = Watchdog(
@@ -177,6 +204,8 @@ def _lifespan(
             yield
         finally:
             await control.stop()
+            if remote is not None:
+                await remote.close()
             watchdog.stop()
             operations.gc_pauses.stop()
             executor.shutdown()
@@ -187,7 +216,7 @@ def _lifespan(
 def _new_metrics(artifact: Artifact, dispatch: Dispatch) -> Metrics:
     return Metrics(
         artifact.manifest.spec.scale.names,
-        outcomes=["ok", "cancelled", *(error.code for error in concrete_errors())],
+        outcomes=["ok", "partial", "cancelled", *(error.code for error in concrete_errors())],
         dialects=[dialect.name for dialect in dispatch.dialects],
     )
 
@@ -198,6 +227,10 @@ def _watch(
     watch = metrics.watch
     watch("waiting_tokens", "Tokens of documents that wait for the engine.", lambda: deployment.num_waiting_tokens)
     watch("waiting_documents", "Documents that wait for the engine.", lambda: deployment.num_waiting_documents)
+    watch("score_cache_bytes", "Memory held by scores computed before.", lambda: deployment.score_cache_bytes)
+    cost = "of an engine call, by the cost model."
+    watch("cost_seconds_per_token", f"Seconds of a token {cost}", lambda: deployment.cost.seconds_per_token)
+    watch("cost_seconds_per_pack", f"Seconds beside the tokens {cost}", lambda: deployment.cost.seconds_per_call)
     watch("prefix_cache_bytes", "Memory held by the KV of past queries.", lambda: deployment.prefix_cache_bytes)
     watch("ready", "1 when /readyz answers 200.", lambda: float(readiness.is_ready))
     operations.watch("draining_models", "Replaced models that requests still hold.", lambda: deployment.num_draining)

@@ -9,30 +9,65 @@ from datetime import datetime
 from engine.prefix_cache import PrefixCache
 from relevance.artifact import Artifact
 from service.batcher import Batcher
+from service.cost import CostModel
 from service.dialect import ServedModel, Stamp
-from service.live_model import LiveModel
+from service.live_model import Caches, LiveModel
 from service.metrics import Metrics
+from service.pair_cache import PairCache, RemoteCache
+from service.queue_metrics import QueueMetrics
 from service.scheduler import PackLimits, Scheduler
 from service.score import Scorer
-from service.settings import Settings
+from service.score_cache import ScoreCache
+from service.settings import InvalidSettingsError, Settings
 
 
 class Assembler:
     """Builds a LiveModel for any artifact; what all of them share is given here once."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, executor: Executor, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        executor: Executor,
+        clock: Callable[[], float],
+        remote: RemoteCache | None = None,
+    ) -> None:
+        """`remote` holds the scores of all artifacts."""
         self._settings = settings
+        self._remote = remote
         self._metrics = metrics
         self._executor = executor
         self._clock = clock
 
     def assemble(self, artifact: Artifact) -> LiveModel:
         """A model that has not been started."""
-        scheduler = Scheduler(_pack_limits(self._settings), self._clock)
+        cost = CostModel()
+        scheduler = Scheduler(_pack_limits(self._settings), cost, self._clock)
         prefix_cache = PrefixCache(self._settings.prefix_cache_mib * 2**20)
-        batcher = Batcher(scheduler, prefix_cache, self._metrics, self._clock)
-        scorer = Scorer(artifact.manifest.spec, artifact.tokenizer, batcher, self._executor, self._clock)
-        return LiveModel(artifact, served_model(artifact, self._settings), scorer, batcher, scheduler, prefix_cache)
+        batcher = Batcher(scheduler, prefix_cache, cost, self._metrics, self._clock)
+        local = ScoreCache(self._settings.score_cache_mib * 2**20)
+        cache = PairCache(artifact.hash, local, self._remote, self._metrics.queue)
+        scorer = Scorer(artifact, batcher, cache, self._executor, self._clock)
+        served = served_model(artifact, self._settings)
+        return LiveModel(artifact, served, scorer, batcher, scheduler, Caches(prefix_cache, local))
+
+
+def open_remote(settings: Settings, metrics: QueueMetrics) -> RemoteCache | None:
+    """The cache that replicas share, if there is one.
+
+    Raises:
+        InvalidSettingsError: it cannot be used.
+    """
+    if settings.redis_url is None:
+        return None
+    try:
+        from service.redis_cache import RedisCache  # noqa: PLC0415 - an extra, loaded where it is asked for
+    except ImportError as error:
+        raise InvalidSettingsError("redis_url: needs the extra `redis`") from error
+    try:
+        return RedisCache(settings.redis_url, settings.redis_timeout_ms / 1000, settings.redis_ttl_seconds, metrics)
+    except ValueError as error:
+        raise InvalidSettingsError(f"redis_url: {error}") from error
 
 
 def served_model(artifact: Artifact, settings: Settings) -> ServedModel:

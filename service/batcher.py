@@ -10,6 +10,8 @@ Every admitted ScoreWork is resolved exactly once, by whoever takes its future o
 
     scored      the engine thread, after its last document
     failed      the engine thread, when a batch it is part of raises; other requests are unharmed
+    expired     a timer at its deadline, or before that the engine thread, when it cannot be in time any more; one that
+                takes a partial answer is then resolved with what has been scored
     cancelled   `submit` itself, when its caller is cancelled; what still waits is never computed
     ended       the engine thread on its way out, whatever ended it; later submits are refused with the same error
 
@@ -18,18 +20,22 @@ One lock guards scheduler, prefix cache and futures; nobody holds it while compu
 
 import asyncio
 import logging
+import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.base import Engine
 from engine.prefix_cache import PrefixCache
-from service.errors import EngineDeadError, EngineFailedError, NotReadyError, ServiceError
+from service.cost import CostModel
+from service.errors import DeadlineExceededError, EngineDeadError, EngineFailedError, NotReadyError, ServiceError
 from service.metrics import Metrics
 from service.scheduler import Scheduler
-from service.work import Batch, DocumentBatch, PrefixBatch, ScoreWork
+from service.waiting import Load
+from service.work import Batch, DocumentBatch, PrefixBatch, ScoreWork, Terms
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +44,17 @@ class Batcher:
     """Runs admitted work on one engine."""
 
     def __init__(
-        self, scheduler: Scheduler, prefix_cache: PrefixCache, metrics: Metrics, clock: Callable[[], float]
+        self,
+        scheduler: Scheduler,
+        prefix_cache: PrefixCache,
+        cost: CostModel,
+        metrics: Metrics,
+        clock: Callable[[], float],
     ) -> None:
+        """`cost` is the scheduler's: it learns here from every call."""
         self._scheduler = scheduler
         self._prefix_cache = prefix_cache
+        self._cost = cost
         self._metrics = metrics
         self._clock = clock
         self._changed = threading.Condition()
@@ -50,6 +63,8 @@ class Batcher:
         self._is_closing = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._call_began = math.nan
+        """When the running call did, in the engine thread; NaN where it has just been idle."""
 
     def start(
         self,
@@ -67,28 +82,74 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, args=arguments, name="engine", daemon=True)
         self._thread.start()
 
-    async def submit(self, work: ScoreWork) -> None:
-        """Admit `work` and wait until it is scored.
+    @contextmanager
+    def reserved(self, num_tokens: int, terms: Terms) -> Iterator[None]:
+        """Hold room for a request whose tokens are only estimated, while it is being tokenised.
 
         Raises:
-            OverloadedError: refused; nothing was admitted.
+            OverloadedError, DeadlineUnmeetableError: there is none, or not in time.
+            EngineDeadError, NotReadyError: the engine is gone, or not there yet.
+        """
+        with self._changed:
+            if self._refusal is not None:
+                raise self._refusal.copy()
+            self._scheduler.check(Load(num_tokens), terms)
+            self._scheduler.num_reserved_tokens += num_tokens
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._scheduler.num_reserved_tokens -= num_tokens
+
+    async def submit(self, work: ScoreWork) -> None:
+        """Admit `work` and wait until it is scored or, where it takes a partial answer, until its deadline.
+
+        Raises:
+            OverloadedError, DeadlineUnmeetableError: refused; nothing was admitted.
+            DeadlineExceededError: its deadline passed.
             EngineFailedError: a batch it was part of failed.
             EngineDeadError, NotReadyError: the engine is gone, or not there yet.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         with self._changed:
             if self._refusal is not None:
                 raise self._refusal.copy()
             self._admit(work)
             self._futures[work] = future
             self._changed.notify()
+        timer = None
+        if work.terms.deadline < math.inf:
+            timer = loop.call_later(max(0.0, work.terms.deadline - self._clock()), self._expire, work)
         try:
             await future
         finally:
+            if timer is not None:
+                timer.cancel()
             if future.cancelled():
                 with self._changed:
                     self._futures.pop(work, None)
                     self._scheduler.remove(work)
+                self._metrics.queue.count_cancelled(work.has_started)
+
+    def _expire(self, work: ScoreWork) -> None:
+        """The deadline of `work` has come."""
+        with self._changed:
+            self._scheduler.remove(work)
+            self._resolve_expired([work])
+
+    def _resolve_expired(self, works: Iterable[ScoreWork]) -> None:
+        """Answer with what there is, or not at all. The caller holds the lock."""
+        for work in works:
+            if work not in self._futures:
+                continue
+            if work.terms.is_partial:
+                work.timings.finished_at = self._clock()
+                self._resolve([work], None)
+            else:
+                self._metrics.queue.count_expired(work.has_started)
+                message = f"the deadline passed with {work.num_scored} of {len(work.prompts)} distinct documents scored"
+                self._resolve([work], DeadlineExceededError(message))
 
     async def close(self) -> None:
         """End the engine thread after the batch it is running; what still waits fails as not ready."""
@@ -105,6 +166,7 @@ class Batcher:
         kept = {ids: self._prefix_cache.get(ids) for ids in prefixes if not self._scheduler.is_awaited(ids)}
         hits = {ids: kv for ids, kv in kept.items() if kv is not None}
         self._scheduler.admit(work, hits)
+        self._metrics.queue.admitted.inc()
         work.num_cached_tokens = sum(map(len, shared)) + sum(map(len, hits))
         self._metrics.count_prefixes("shared", len(shared))
         self._metrics.count_prefixes("hit", len(hits))
@@ -138,8 +200,12 @@ class Batcher:
         with self._changed:
             while not self._is_closing:
                 batch = self._scheduler.next_batch()
+                self._resolve_expired(self._scheduler.pop_expired())
                 if batch is not None:
+                    if math.isnan(self._call_began):
+                        self._call_began = self._clock()
                     return batch
+                self._call_began = math.nan
                 self._changed.wait()
         return None
 
@@ -153,9 +219,15 @@ class Batcher:
             logger.error("engine_call_failed tokens=%d", batch.num_tokens, exc_info=error)
             self._metrics.failed_batches.inc()
             with self._changed:
-                self._resolve(
-                    self._scheduler.works_behind(batch), EngineFailedError("the model failed on this request")
-                )
+                failure = EngineFailedError("the model failed on this request")
+                self._resolve(self._scheduler.failed(batch), failure)
+            self._call_began = math.nan  # how long a failed call took says nothing of the next
+
+    def _learn(self, num_tokens: int) -> None:
+        """What a call cost: from the end of the one before, so that the way between two calls is in it."""
+        now = self._clock()
+        self._cost.observe(num_tokens, now - self._call_began)
+        self._call_began = now
 
     def _prefill(self, engine: Engine, batch: PrefixBatch) -> None:
         computed = engine.prefill_prefixes([prefix.ids for prefix in batch.prefixes])
@@ -164,19 +236,19 @@ class Batcher:
             for prefix, kv in zip(batch.prefixes, computed, strict=True):
                 prefix.kv = kv
                 self._prefix_cache.put(prefix.ids, kv)
+            self._learn(batch.num_tokens)
 
     def _score(self, engine: Engine, batch: DocumentBatch) -> None:
         label_logits = engine.score_documents([document.to_engine() for document in batch.documents])
         _check_logits(label_logits, len(batch.documents))
         self._metrics.pack_documents.observe(len(batch.documents))
         self._metrics.pack_tokens.observe(batch.num_tokens)
-        for document, row in zip(batch.documents, label_logits, strict=True):
-            document.work.set_label_logits(document.index, row)
         with self._changed:
-            scored = [work for work in self._scheduler.works_behind(batch) if work.is_scored]
+            scored = self._scheduler.scored(batch, label_logits)
             for work in scored:
                 work.timings.finished_at = self._clock()
             self._resolve(scored, None)
+            self._learn(batch.num_tokens)
 
     def _resolve(self, works: Iterable[ScoreWork], error: ServiceError | None) -> None:
         """Take the futures of `works` out and settle them on the loop. The caller holds the lock."""
@@ -185,14 +257,14 @@ class Batcher:
             future = self._futures.pop(work, None)
             if future is not None:
                 futures.append(future)
-            if error is not None:
-                self._scheduler.remove(work)
         if futures:
             self._on_loop(_settle, futures, error)
 
     def _refuse_all(self, end: ServiceError) -> None:
         with self._changed:
             self._refusal = end
+            for work in self._futures:
+                self._scheduler.remove(work)
             self._resolve(list(self._futures), end)
 
     def _on_loop(self, function: Callable[..., None], *arguments: object) -> None:

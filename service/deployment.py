@@ -16,12 +16,13 @@ from pathlib import Path
 from engine.base import Engine
 from relevance.artifact import Artifact
 from relevance.errors import RelevanceError
+from service.cost import CostModel
 from service.errors import NotReadyError, SwapUnderWayError, UnusableArtifactError
 from service.live_model import LiveModel
 
 logger = logging.getLogger(__name__)
 
-Build = Callable[[Artifact], Engine]
+Build = Callable[[LiveModel], Engine]
 
 
 class Deployment:
@@ -54,7 +55,7 @@ class Deployment:
         """Start the first model; `on_end` is told when it, or whichever is current later, fails or dies."""
         self._on_death = on_end
         first = self.current
-        first.start(lambda: self._build(first.artifact), on_ready, lambda error: self._ended(first, error))
+        first.start(lambda: self._build(first), on_ready, lambda error: self._ended(first, error))
 
     def _ended(self, model: LiveModel, error: BaseException) -> None:
         if model is self.current:
@@ -108,7 +109,7 @@ class Deployment:
         check_contract(self.current.artifact, artifact)
         model = self._assemble(artifact)
         try:
-            await model.started(lambda: self._build(artifact), lambda error: self._ended(model, error))
+            await model.started(lambda: self._build(model), lambda error: self._ended(model, error))
         except Exception as error:  # whatever an engine raises, out of memory included: it is not needed
             await model.close()
             raise UnusableArtifactError(f"{type(error).__name__}: {error}") from error
@@ -144,9 +145,19 @@ class Deployment:
         return sum(model.scheduler.num_waiting_documents for model in self._models)
 
     @property
+    def cost(self) -> CostModel:
+        """What the current engine's calls take."""
+        return self.current.scheduler.cost
+
+    @property
+    def score_cache_bytes(self) -> int:
+        """Memory held by scores."""
+        return sum(model.caches.scores.num_bytes for model in self._models)
+
+    @property
     def prefix_cache_bytes(self) -> int:
         """Memory held by the KV of past queries."""
-        return sum(model.prefix_cache.num_bytes for model in self._models)
+        return sum(model.caches.prefixes.num_bytes for model in self._models)
 
     @property
     def _models(self) -> tuple[LiveModel, ...]:

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 from relevance.pair import Pair
 from service.errors import ServiceError
-from service.score import DEFAULT_CUT, Cut, ScoredRequest
+from service.score import ScoredRequest
+from service.tokenise import DEFAULT_CUT, Cut
 from service.wire import Fields
 
 Claim = Callable[[Fields], bool]
@@ -69,6 +70,12 @@ class Ask:
     pairs: Sequence[Pair]
     write: Callable[[ScoredRequest, Stamp], Reply]
     cut: Cut = DEFAULT_CUT
+    timeout_ms: int | None = None
+    """Within how many milliseconds of its arrival it must be answered."""
+    priority: int = 0
+    """0 is served before 1."""
+    is_partial: bool = False
+    """Whether `write` knows how to tell of pairs that were not scored in time."""
 
 
 def anything_else(_: Fields) -> bool:

@@ -7,12 +7,15 @@
      │    ├── ForbiddenError         forbidden            403   a key that is known, but not for this
      │    ├── NotFoundError          not_found            404   no such path
      │    ├── MethodNotAllowedError  method_not_allowed   405   the path exists, not with this method
+     │    ├── BodyTooSlowError       body_too_slow        408   the body did not arrive within its time
      │    ├── SwapUnderWayError      swap_under_way       409   another artifact is being loaded already
      │    ├── BodyTooLargeError      body_too_large       413   the body is over the limit
      │    ├── InvalidFieldsError     invalid_fields       422   JSON, but not a request: names each field at fault
      │    └── UnusableArtifactError  unusable_artifact    422   an artifact that cannot take over; the old one serves
      ├── RateLimitedError            rate_limited         429   the key has used up what it may ask for
      ├── OverloadedError             overloaded           429   too much work waits already; try again later
+     ├── DeadlineUnmeetableError     deadline_unmeetable  429   it cannot be answered in time: refused on arrival
+     ├── DeadlineExceededError       deadline_exceeded    504   its deadline passed while it waited or was computed
      ├── NotReadyError               not_ready            503   starting, or shutting down
      └── EngineError
           ├── EngineFailedError      engine_failed        500   the model failed on a pack this request was part of
@@ -24,6 +27,7 @@ is made of its docstring, so that one says what happened and what to do. The fou
 HTTP itself is spoken in `service.app` only.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -98,6 +102,14 @@ class MethodNotAllowedError(RequestError):
     status = 405
 
 
+class BodyTooSlowError(RequestError):
+    """The body did not arrive within `body_timeout_seconds`, or not within the request's own `X-Timeout-Ms`."""
+
+    code = "body_too_slow"
+    status = 408
+    is_retryable = True
+
+
 class SwapUnderWayError(RequestError):
     """Another artifact is being loaded; one at a time is, beside the one that serves."""
 
@@ -148,6 +160,34 @@ class OverloadedError(ServiceError):
     status = 429
     is_retryable = True
     retry_after_s: int | None = 1
+
+    def __init__(self, message: str, drained_in_s: float = 1.0) -> None:
+        """`drained_in_s`: when the queue will have room for it, at the rate measured."""
+        super().__init__(message)
+        self.retry_after_s = max(1, math.ceil(drained_in_s))
+
+
+class DeadlineUnmeetableError(ServiceError):
+    """What waits and the request itself take longer than its timeout; nothing of it was computed. Send fewer documents,
+    give it more time, ask another replica, or wait `Retry-After` seconds; without that header the request alone takes
+    too long."""
+
+    code = "deadline_unmeetable"
+    status = 429
+    is_retryable = True
+
+    def __init__(self, message: str, late_by_s: float | None = 1.0) -> None:
+        """`late_by_s`: by how much; None if the request alone takes longer, so that waiting would not help."""
+        super().__init__(message)
+        self.retry_after_s = None if late_by_s is None else max(1, math.ceil(late_by_s))
+
+
+class DeadlineExceededError(ServiceError):
+    """The timeout of an admitted request passed; what was not computed by then never is. `partial` gives what was."""
+
+    code = "deadline_exceeded"
+    status = 504
+    is_retryable = True
 
 
 class NotReadyError(ServiceError):

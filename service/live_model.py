@@ -10,6 +10,7 @@ that one, whatever is swapped meanwhile. All of it happens on the event loop; th
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from engine.base import Engine
 from engine.prefix_cache import PrefixCache
@@ -18,6 +19,15 @@ from service.batcher import Batcher
 from service.dialect import ServedModel
 from service.scheduler import Scheduler
 from service.score import Scorer
+from service.score_cache import ScoreCache
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """What one model has computed before."""
+
+    prefixes: PrefixCache
+    scores: ScoreCache
 
 
 class LiveModel:
@@ -30,13 +40,13 @@ class LiveModel:
         scorer: Scorer,
         batcher: Batcher,
         scheduler: Scheduler,
-        prefix_cache: PrefixCache,
+        caches: Caches,
     ) -> None:
         self.artifact = artifact
         self.served = served
         self.scorer = scorer
         self.scheduler = scheduler
-        self.prefix_cache = prefix_cache
+        self.caches = caches
         self._batcher = batcher
         self.is_started = False
         """Whether its engine has been loaded, warmed up and has passed its self-test."""

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from service.queue_metrics import QueueMetrics
+
 STAGES = ("tokenise", "queue", "infer", "post", "total")
 PREFIX_SOURCES = ("hit", "shared", "miss")
 # Geometric by the square root of two, 100 us to 13 s: the answer takes 2 ms here and 2 s there.
@@ -56,6 +58,7 @@ class Metrics:
             "prefix_lookups", "Distinct prefixes of requests, by where their KV came from.", "source"
         )
         self._prefixes = {source: prefixes.labels(source) for source in PREFIX_SOURCES}
+        self.queue = QueueMetrics(self.registry)
         self.pack_documents = self._histogram("pack_documents", "Documents in one pack.", DOCUMENT_BUCKETS)
         self.pack_tokens = self._histogram("pack_tokens", "Tokens of documents in one pack.", TOKEN_BUCKETS)
         self.prefix_batch_tokens = self._histogram(
@@ -94,8 +97,10 @@ class Metrics:
         self._prefixes[source].inc(number)
 
     def count_grades(self, grades: NDArray[np.int64]) -> None:
-        """Grades given to the pairs of one request, [N]."""
-        for series, number in zip(self._grades, np.bincount(grades, minlength=len(self._grades)), strict=True):
+        """Grades given to the pairs of one request, [N]; negative ones are none."""
+        for series, number in zip(
+            self._grades, np.bincount(grades[grades >= 0], minlength=len(self._grades)), strict=True
+        ):
             if number:
                 series.inc(int(number))
 

@@ -17,7 +17,8 @@ from relevance.pair import Pair
 from relevance.scoring import FloatArray
 from service.dialect import ServedModel, native_extras
 from service.errors import FieldError, InvalidFieldsError
-from service.score import Cut, ScoredRequest
+from service.score import ScoredRequest
+from service.tokenise import Cut
 from service.wire import Fields, InstructionAlias, Query, TolerantBody, unknown_fields
 
 # Scores of exactly 0 and 1 have no finite log-odds, and JSON no infinity.
@@ -76,7 +77,6 @@ class RerankBody(TolerantBody):
     instruction: InstructionAlias = None
     native: bool | None = Field(default=None, description="Give each result its grade and distribution too.")
     max_chunks_per_doc: int | None = Field(default=None, description="Taken and ignored: documents are not chunked.")
-    priority: int | None = Field(default=None, description="Taken and ignored: requests are served in turn.")
 
     @property
     def cut(self) -> Cut:
@@ -145,9 +145,8 @@ def raw_scores(scores: FloatArray) -> FloatArray:
 def warnings_of(body: TolerantBody, fields: Fields, scored: ScoredRequest) -> list[str]:
     """What a caller should know of an answer that is not an error."""
     warnings = [f"unknown field {name!r} was ignored" for name in unknown_fields(type(body), fields)]
-    for name in ("max_chunks_per_doc", "priority"):
-        if fields.get(name):
-            warnings.append(f"{name} has no effect here")
+    if fields.get("max_chunks_per_doc"):
+        warnings.append("max_chunks_per_doc has no effect here")
     if scored.usage.query_truncated:
         warnings.append("the query was cut to fit the model")
     num_cut = sum(scored.pairs.truncated)

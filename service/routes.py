@@ -12,17 +12,17 @@ A request whose client goes away while it waits is cancelled, and what has not b
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from service.deadlines import HEADER, Deadlines
 from service.deployment import Deployment
 from service.dialect import Dialect, Reply, ServedModel, Stamp
 from service.dispatch import Dispatch
 from service.errors import (
-    BodyTooLargeError,
     EngineDeadError,
     NotReadyError,
     ServiceError,
@@ -30,17 +30,17 @@ from service.errors import (
 from service.metrics import CONTENT_TYPE, Metrics
 from service.openapi import request_schema, response_models
 from service.readiness import Readiness
+from service.request_body import read_body, unless_client_goes
 from service.score import ScoredRequest, StageTimes
 from service.trail import Trail, trail_of
 from service.wire import as_fields, parse_json
+from service.work import Terms
 
 JSON = "application/json"
 # nginx's word for a client that closed the connection; nobody is left to read it.
 CLIENT_GONE_STATUS = 499
 # Where a request's scope keeps the dialect its body was told to be.
 DIALECT_KEY = "service.dialect"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class Endpoints:
     render_metrics: Callable[[], Awaitable[bytes]]
     dispatch: Dispatch
     max_body_bytes: int
+    body_timeout_s: float
+    deadlines: Deadlines
     clock: Callable[[], float]
     new_stamp: Callable[[], Stamp]
 
@@ -116,7 +118,11 @@ def _score_endpoint(endpoints: Endpoints, path: str) -> Callable[[Request], Awai
 
 async def _score(endpoints: Endpoints, path: str, request: Request) -> Response:
     started_at = endpoints.clock()
-    fields = as_fields(parse_json(await read_body(request, endpoints.max_body_bytes)))
+    deadlines = endpoints.deadlines
+    header_ms = deadlines.read_header(request.headers.get(HEADER))
+    patience_s = min(endpoints.body_timeout_s, deadlines.timeout_s(header_ms, None))
+    body = await read_body(request, endpoints.max_body_bytes, patience_s)
+    fields = as_fields(parse_json(body))
     dialect, entry = endpoints.dispatch.match(path, fields)
     request.scope[DIALECT_KEY] = dialect  # from here on an error takes its shape
     if not endpoints.readiness.is_serving:
@@ -125,7 +131,9 @@ async def _score(endpoints: Endpoints, path: str, request: Request) -> Response:
         ask = entry.read(fields, model.served)
         trail = trail_of(request.scope)
         trail.charge_documents(len(ask.pairs))
-        scored = await unless_client_goes(request, model.scorer.score(ask.pairs, ask.cut))
+        timeout_s = deadlines.timeout_s(header_ms, ask.timeout_ms)
+        terms = Terms(deadlines.scored_by(started_at, timeout_s, len(ask.pairs)), ask.priority, ask.is_partial)
+        scored = await unless_client_goes(request, model.scorer.score(ask.pairs, ask.cut, terms))
     response = reply_response(ask.write(scored, endpoints.new_stamp()))
     _measure(endpoints, dialect, scored, response, started_at)
     _leave_trail(trail, dialect, scored, endpoints.clock())
@@ -141,11 +149,12 @@ def _measure(
     now = endpoints.clock()
     seconds = _stage_seconds(scored.stages, now)
     response.headers["Server-Timing"] = ", ".join(f"{stage};dur={1e3 * took:.3f}" for stage, took in seconds.items())
+    endpoints.deadlines.observe(scored.usage.num_pairs, seconds["post"])
     metrics = endpoints.metrics
     for stage, took in seconds.items():
         metrics.observe_stage(stage, took)
     metrics.observe_stage("total", now - started_at)
-    metrics.count_request("ok")
+    metrics.count_request("ok" if scored.pairs.num_scored == scored.usage.num_pairs else "partial")
     metrics.count_dialect(dialect.name)
     metrics.count_pairs(scored.usage.num_pairs, scored.usage.num_distinct_pairs, sum(scored.pairs.truncated))
     metrics.count_grades(scored.pairs.grades)
@@ -172,45 +181,6 @@ def _stage_seconds(stages: StageTimes, now: float) -> dict[str, float]:
         "infer": stages.infer_s,
         "post": now - stages.finished_at,
     }
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body, given up as soon as it is too large.
-
-    Raises:
-        BodyTooLargeError: more than `max_bytes`, announced or sent.
-        ClientDisconnect: the client went away first.
-    """
-    announced = request.headers.get("content-length", "")
-    too_large = BodyTooLargeError(f"the body is over {max_bytes} bytes")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise too_large
-    chunks: list[bytes] = []
-    num_bytes = 0
-    async for chunk in request.stream():
-        num_bytes += len(chunk)
-        if num_bytes > max_bytes:
-            raise too_large
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-async def unless_client_goes(request: Request, answer: Awaitable[T]) -> T:
-    """Await `answer`, cancelling it when the client disconnects; the body must have been read.
-
-    Raises:
-        ClientDisconnect: it did.
-    """
-    answering = asyncio.ensure_future(answer)
-    watching = asyncio.ensure_future(request.receive())
-    try:
-        await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
-            raise ClientDisconnect
-        return answering.result()
-    finally:
-        watching.cancel()
-        answering.cancel()
 
 
 def _facts_router(endpoints: Endpoints) -> APIRouter:

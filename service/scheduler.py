@@ -1,27 +1,42 @@
 """Which work the engine does next. Pure: no thread, no event loop, no model; the clock is an argument.
 
-Requests wait in order of arrival, the documents of each in their own order. `next_batch`:
+Requests are served in the order of `service.waiting`: priority, deadline, arrival; the documents of each in their own
+order. `next_batch`:
 
-    1. walks the waiting documents from the front as far as one pack reaches (`max_pack_tokens` of documents,
-       `max_past_tokens` of distinct prefixes behind them; always at least one document), across requests;
-    2. if the first one's prefix has no KV yet, returns a PrefixBatch of the missing prefixes met on that walk,
-       so that the pack that follows is full;
-    3. else hands over the documents up to the first whose prefix is missing.
+    1. gives up what cannot be in time any more: it is never computed (`pop_expired` says what);
+    2. walks the waiting documents from the front, across requests and queries, as far as one pack reaches, and cuts
+       the pack to the size that pays (`service.pack_size`);
+    3. if the first one's prefix has no KV yet, returns a PrefixBatch of the missing prefixes met on that walk, so that
+       the pack that follows is full, and that one begins with the same request;
+    4. else hands over the documents up to the first whose prefix is missing.
 
-So a document at the front waits for one prefix batch at most, nobody is overtaken, and whatever waits while the
-engine is busy leaves together. A prefix that several requests wait for is one SharedPrefix, prefilled once.
-A request is admitted whole or not at all.
+No starvation: every TURN_OF_OLDEST-th pack begins with the request that has waited longest, whatever its place. So
+a request of P packs is complete after TURN_OF_OLDEST * P packs from when it is the oldest, whoever arrives.
+
+Equal prompts are one WaitingDocument, waiting or running, whichever requests they belong to: it is computed once, at
+the place of the most urgent, and goes on when one of them is cancelled. A prefix that several wait for is one
+SharedPrefix. A request is admitted whole or not at all.
 """
 
 import math
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.base import PrefixKV
-from service.errors import OverloadedError
-from service.work import Batch, DocumentBatch, PrefixBatch, ScoreWork, SharedPrefix, TokenIds, WaitingDocument
+from service.cost import CostModel
+from service.documents import DocumentPool
+from service.errors import DeadlineUnmeetableError, OverloadedError
+from service.pack_size import Reach, cut_reach, target_tokens
+from service.waiting import Entry, Load, WaitingQueue
+from service.work import Batch, DocumentBatch, PrefixBatch, ScoreWork, SharedPrefix, Terms, TokenIds, WaitingDocument
+
+TURN_OF_OLDEST = 8
+# A request is given up only where it would be late even if its calls took this share of what is predicted.
+HOPE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,79 +54,148 @@ class PackLimits:
 class Scheduler:
     """The waiting work of one engine."""
 
-    def __init__(self, limits: PackLimits, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: PackLimits, cost: CostModel, clock: Callable[[], float]) -> None:
         self._limits = limits
+        self.cost = self._cost = cost
         self._clock = clock
-        self._waiting: OrderedDict[ScoreWork, deque[WaitingDocument]] = OrderedDict()
-        self._prefixes: dict[TokenIds, SharedPrefix] = {}
-        self.num_waiting_tokens = 0
-        self.num_waiting_documents = 0
+        self._queue = WaitingQueue(cost, limits.max_pack_tokens)
+        self._pool = DocumentPool(self._queue)
+        self._expired: list[ScoreWork] = []
+        self._owed: ScoreWork | None = None
+        """Whose prefix the last batch computed: its documents are next."""
+        self._num_packs = 0
+        self._busy_until = -math.inf
+        self.num_reserved_tokens = 0
+        """Tokens, as estimated, of requests that are being tokenised: they come on top of what waits."""
+
+    @property
+    def num_waiting_tokens(self) -> int:
+        """Tokens of distinct documents that wait."""
+        return self._pool.num_waiting_tokens
+
+    @property
+    def num_waiting_documents(self) -> int:
+        """Distinct documents that wait."""
+        return self._pool.num_waiting_documents
 
     def is_awaited(self, prefix_ids: TokenIds) -> bool:
         """Whether a waiting document has this prefix: its KV is there or on its way."""
-        return prefix_ids in self._prefixes
+        return self._pool.is_awaited(prefix_ids)
 
-    def admit(self, work: ScoreWork, cached: Mapping[TokenIds, PrefixKV]) -> None:
-        """Put a request at the end of the queue; `cached` holds the KV of those of its prefixes that have been kept.
+    def check(self, load: Load, terms: Terms) -> None:
+        """Whether a request of this load may come in now.
 
         Raises:
-            OverloadedError: too much waits already; nothing was admitted.
+            OverloadedError: too much waits already.
+            DeadlineUnmeetableError: it would be late, or make late what has been admitted before.
         """
-        num_tokens = sum(len(prompt.document_ids) for prompt in work.prompts)
-        if self._waiting and self.num_waiting_tokens + num_tokens > self._limits.max_waiting_tokens:
+        waiting = self.num_waiting_tokens + self.num_reserved_tokens
+        excess = waiting + load.num_tokens - self._limits.max_waiting_tokens
+        if waiting and load.num_tokens and excess > 0:
             raise OverloadedError(
-                f"{self.num_waiting_tokens} tokens are waiting; this request of {num_tokens} is refused"
+                f"{waiting} tokens are waiting; this request of {load.num_tokens} is refused",
+                self._seconds(excess),
             )
+        now = self._clock()
+        free_at = max(now, self._busy_until) + self._seconds(self.num_reserved_tokens)
+        late = self._queue.seconds_late(load, terms, free_at)
+        if late > 0:
+            is_alone_too_much = not terms.is_partial and now + self._queue.seconds(load) > terms.deadline
+            raise DeadlineUnmeetableError(
+                f"{waiting} tokens are waiting; with this request of {load.num_tokens} an answer would be "
+                f"{1000 * late:.0f} ms late",
+                None if is_alone_too_much else late,
+            )
+
+    def _seconds(self, num_tokens: int) -> float:
+        return self._cost.seconds(num_tokens, num_tokens / self._limits.max_pack_tokens)
+
+    def admit(self, work: ScoreWork, cached: Mapping[TokenIds, PrefixKV]) -> None:
+        """Put a request into the queue; `cached` holds the KV of those of its prefixes that have been kept.
+
+        Raises:
+            OverloadedError, DeadlineUnmeetableError: as `check`; nothing was admitted.
+        """
+        self.check(self._pool.load(work.prompts, cached), work.terms)
         work.timings.admitted_at = self._clock()
-        documents: deque[WaitingDocument] = deque()
-        for index, prompt in enumerate(work.prompts):
-            prefix = self._prefixes.get(prompt.prefix_ids)
-            if prefix is None:
-                prefix = SharedPrefix(prompt.prefix_ids, cached.get(prompt.prefix_ids))
-                self._prefixes[prompt.prefix_ids] = prefix
-            prefix.num_waiting += 1
-            documents.append(WaitingDocument(work, index, prefix, prompt.document_ids))
-        self._waiting[work] = documents
-        self.num_waiting_tokens += num_tokens
-        self.num_waiting_documents += len(documents)
+        entry = self._queue.new_entry(work)
+        for index in range(len(work.prompts)):
+            self._pool.add(entry, index, cached)
+        if entry.num_left:
+            self._queue.insert(entry)
 
     def next_batch(self) -> Batch | None:
         """What the engine should do now; None if nothing waits."""
-        reach = self._next_pack()
+        now = self._clock()
+        reach = self._next_pack(now)
         if not reach:
+            self._busy_until = -math.inf
             return None
+        batch: Batch
         if reach[0].prefix.kv is None:
-            prefixes = self._missing_prefixes(reach)
-            self._stamp(document for document in reach if document.prefix in prefixes)
-            return PrefixBatch(prefixes)
-        documents = tuple(takewhile(lambda document: document.prefix.kv is not None, reach))
-        self._stamp(documents)
-        self._hand_over(documents)
-        return DocumentBatch(documents)
+            batch = PrefixBatch(self._missing_prefixes(reach))
+            prefixes = set(batch.prefixes)
+            self._stamp((document for document in reach if document.prefix in prefixes), now)
+            self._owed = reach[0].owner
+        else:
+            batch = DocumentBatch(tuple(takewhile(lambda document: document.prefix.kv is not None, reach)))
+            self._stamp(batch.documents, now)
+            for document in batch.documents:
+                self._pool.take(document)
+            self._owed = None
+            self._num_packs += 1
+        self._busy_until = now + self._cost.seconds(batch.num_tokens)
+        return batch
+
+    def scored(self, batch: DocumentBatch, label_logits: NDArray[np.float32]) -> list[ScoreWork]:
+        """Give the requests of a pack their label logits [N, K]; returns those that are complete with it."""
+        works: dict[ScoreWork, None] = {}
+        for document, row in zip(batch.documents, label_logits, strict=True):
+            self._pool.done(document)
+            for work, indices in document.waiters.items():
+                works[work] = None
+                for index in indices:
+                    work.set_label_logits(index, row)
+        return [work for work in works if work.is_scored]
+
+    def failed(self, batch: Batch) -> list[ScoreWork]:
+        """Forget the requests that a failed batch was part of, and return them."""
+        if isinstance(batch, DocumentBatch):
+            for document in batch.documents:
+                self._pool.done(document)
+            works = list(dict.fromkeys(work for document in batch.documents for work in document.waiters))
+        else:
+            lost = set(batch.prefixes)
+            works = [entry.work for entry in self._queue if any(d.prefix in lost for d in entry.waiting())]
+        for work in works:
+            self.remove(work)
+        return works
 
     def remove(self, work: ScoreWork) -> None:
-        """Forget what still waits of a request that was cancelled or has failed."""
-        for document in self._waiting.pop(work, ()):
-            self._leave(document)
+        """Forget what still waits of a request that was cancelled, has failed or has expired."""
+        entry = self._queue.find(work)
+        if entry is not None:
+            self._queue.remove(entry)
+            for document in entry.waiting():
+                self._pool.withdraw(document, work)
 
-    def works_behind(self, batch: Batch) -> list[ScoreWork]:
-        """The requests that `batch` fails if it fails, each once."""
-        if isinstance(batch, DocumentBatch):
-            return list(dict.fromkeys(document.work for document in batch.documents))
-        failed = set(batch.prefixes)
-        return [work for work, documents in self._waiting.items() if any(d.prefix in failed for d in documents)]
+    def pop_expired(self) -> list[ScoreWork]:
+        """The requests given up since the last call."""
+        expired, self._expired = self._expired, []
+        return expired
 
-    def _stamp(self, documents: Iterable[WaitingDocument]) -> None:
-        now = self._clock()
-        for work in {document.work for document in documents}:
+    def _stamp(self, documents: Iterable[WaitingDocument], now: float) -> None:
+        for work in {work for document in documents for work in document.waiters}:
             if math.isnan(work.timings.started_at):
                 work.timings.started_at = now
 
-    def _next_pack(self) -> list[WaitingDocument]:
+    def _next_pack(self, now: float) -> list[WaitingDocument]:
         reach: list[WaitingDocument] = []
-        tokens, past = self._limits.max_pack_tokens, self._limits.max_past_tokens
+        tokens = target_tokens(self._cost, self._limits.max_pack_tokens)
+        past = self._limits.max_past_tokens
         prefixes: set[SharedPrefix] = set()
-        for document in self._documents():
+        hopeless: list[ScoreWork] = []
+        for document in self._walk(now, hopeless):
             tokens -= len(document.ids)
             if document.prefix not in prefixes:
                 prefixes.add(document.prefix)
@@ -119,11 +203,62 @@ class Scheduler:
             if reach and (tokens < 0 or past < 0):
                 break
             reach.append(document)
-        return reach
+        for work in hopeless:
+            self.remove(work)
+        self._expired += hopeless
+        return reach[: self._cut(reach, now)] if reach else reach
 
-    def _documents(self) -> Iterator[WaitingDocument]:
-        for documents in self._waiting.values():
-            yield from documents
+    def _walk(self, now: float, hopeless: list[ScoreWork]) -> Iterator[WaitingDocument]:
+        """Waiting documents in the order they are served, each once; requests that cannot be in time are left out."""
+        seen: set[WaitingDocument] = set()
+        for entry in self._front_first():
+            if self._is_hopeless(entry, now):
+                hopeless.append(entry.work)
+                continue
+            for document in entry.waiting():
+                if document not in seen:
+                    seen.add(document)
+                    yield document
+
+    def _front_first(self) -> Iterator[Entry]:
+        front = None if self._owed is None else self._queue.find(self._owed)
+        if front is None and len(self._queue) and self._num_packs % TURN_OF_OLDEST == TURN_OF_OLDEST - 1:
+            front = self._queue.oldest
+        if front is not None:
+            yield front
+        yield from (entry for entry in self._queue if entry is not front)
+
+    def _is_hopeless(self, entry: Entry, now: float) -> bool:
+        deadline = entry.terms.deadline
+        if deadline == math.inf:
+            return False
+        seconds = self._cost.seconds(len(next(entry.waiting()).ids))
+        if not entry.terms.is_partial:
+            seconds = max(seconds, self._queue.seconds_left(entry))
+        return now + HOPE * seconds > deadline
+
+    def _cut(self, reach: Sequence[WaitingDocument], now: float) -> int:
+        front = reach[0].owner
+        left: dict[ScoreWork, int] = {}
+        completed: list[int] = []
+        front_completes_at = None
+        for place, document in enumerate(reach):
+            completed.append(completed[-1] if completed else 0)
+            for work in document.waiters:
+                entry = self._queue.find(work)
+                left[work] = left.get(work, entry.num_left if entry is not None else 0) - 1
+                if left[work] == 0:
+                    completed[-1] += 1
+                    front_completes_at = place if work is front else front_completes_at
+        shape = Reach(
+            [len(document.ids) for document in reach],
+            completed,
+            len(self._queue),
+            front_completes_at,
+            front.terms.is_partial,
+            front.terms.deadline - now,
+        )
+        return cut_reach(shape, self._cost)
 
     def _missing_prefixes(self, reach: Sequence[WaitingDocument]) -> tuple[SharedPrefix, ...]:
         chosen: list[SharedPrefix] = []
@@ -134,18 +269,3 @@ class Scheduler:
                 break
             chosen.append(prefix)
         return tuple(chosen)
-
-    def _hand_over(self, documents: Sequence[WaitingDocument]) -> None:
-        for document in documents:
-            waiting = self._waiting[document.work]
-            waiting.popleft()
-            if not waiting:
-                del self._waiting[document.work]
-            self._leave(document)
-
-    def _leave(self, document: WaitingDocument) -> None:
-        self.num_waiting_tokens -= len(document.ids)
-        self.num_waiting_documents -= 1
-        document.prefix.num_waiting -= 1
-        if not document.prefix.num_waiting:
-            del self._prefixes[document.prefix.ids]

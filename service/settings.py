@@ -58,6 +58,20 @@ class Settings(BaseSettings):
     a second the machine does times the seconds a caller is willing to wait."""
     prefix_cache_mib: int = Field(default=256, ge=0)
     """Memory for the KV of past queries; 0 keeps none."""
+    score_cache_mib: int = Field(default=64, ge=0)
+    """Memory for scores already computed, about 3,500 pairs a MiB; 0 keeps none."""
+    redis_url: str | None = None
+    """Redis to share scores with other replicas, as redis://HOST:PORT/DB; needs the extra `redis`. It may fail."""
+    redis_timeout_ms: int = Field(default=10, ge=1)
+    """How long a request waits for Redis before it computes what Redis may have."""
+    redis_ttl_seconds: int = Field(default=86_400, ge=1)
+    """How long a score stays in Redis."""
+    default_timeout_ms: int | None = Field(default=None, ge=1)
+    """Timeout of a request that names none; unset: such a request has no deadline."""
+    max_timeout_ms: int = Field(default=60_000, ge=1)
+    """Largest timeout a request may name; a larger one is refused with 422."""
+    body_timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long a request's body may take to arrive; a slower one is refused with 408."""
     max_documents: int = Field(default=1000, ge=1)
     """Documents, or pairs, that one request may bring."""
     max_body_bytes: int = Field(default=10_000_000, ge=1024)

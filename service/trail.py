@@ -11,7 +11,8 @@ from typing import Any
 
 from relevance.pair import Pair
 from service.operations_metrics import ANONYMOUS
-from service.score import Cut, ScoredRequest
+from service.score import ScoredRequest
+from service.tokenise import Cut
 
 TRAIL_KEY = "service.trail"
 

@@ -26,6 +26,7 @@ from service.errors import FieldError, InvalidFieldsError, InvalidJsonError
 # A caller learns from the first few; a thousand null documents must not make a megabyte of answer.
 MAX_FIELD_ERRORS = 20
 MAX_FIELD_CHARACTERS = 100
+MAX_PRIORITY = 999
 
 Fields = Mapping[str, Any]
 M = TypeVar("M", bound=BaseModel)
@@ -56,6 +57,23 @@ InstructionAlias = Annotated[
 ]
 
 
+def _within_priorities(value: object) -> object:
+    return min(max(value, 0), MAX_PRIORITY) if isinstance(value, int) else value
+
+
+TimeoutMs = Annotated[
+    int | None,
+    Field(
+        ge=1, description="Answer within so many milliseconds of the request's arrival, or refuse. Null: no deadline."
+    ),
+]
+Priority = Annotated[
+    int | None,
+    BeforeValidator(_within_priorities),
+    Field(description=f"0 is served before 1, up to {MAX_PRIORITY}; null: 0."),
+]
+
+
 class StrictBody(BaseModel):
     """A body of our own dialect."""
 
@@ -66,6 +84,9 @@ class TolerantBody(BaseModel):
     """A body of somebody else's dialect."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    timeout_ms: TimeoutMs = None
+    priority: Priority = None
 
     @model_validator(mode="before")
     @classmethod

@@ -1,8 +1,9 @@
 """What moves between the parts of the service: plain data, no behaviour beyond derived figures.
 
+Terms            when a request must be answered, how much it matters, and whether part of an answer will do
 ScoreWork        one admitted request: its distinct prompts, and the label logits as they arrive
 SharedPrefix     one distinct prefix that waiting documents need; shared by all requests that have it
-WaitingDocument  one prompt of one ScoreWork, waiting for its turn
+WaitingDocument  one distinct prompt and the requests that wait for it
 PrefixBatch      what one engine call prefills
 DocumentBatch    what one engine call scores
 """
@@ -17,6 +18,21 @@ from numpy.typing import NDArray
 from engine.base import DocumentWork, PrefixKV
 
 TokenIds = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a request asks of the queue."""
+
+    deadline: float = math.inf
+    """Until when its answer is of use, in seconds of the injected clock."""
+    priority: int = 0
+    """0 is served before 1."""
+    is_partial: bool = False
+    """The documents scored by the deadline are an answer."""
+
+
+NO_TERMS = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +65,23 @@ class Timings:
 
 @dataclass(slots=True, eq=False)
 class ScoreWork:
-    """One request, admitted whole and resolved exactly once: scored, failed or cancelled."""
+    """One request, admitted whole and resolved exactly once: scored, expired, failed or cancelled."""
 
     prompts: Sequence[Prompt]
+    terms: Terms = NO_TERMS
     timings: Timings = field(default_factory=Timings)
     num_cached_tokens: int = 0
     """Prefix tokens that another request had computed before."""
+    num_shared_prompts: int = 0
+    """Prompts that another request was already waiting for."""
+    num_shared_tokens: int = 0
+    """Document tokens of those."""
     num_scored: int = 0
-    _rows: list[NDArray[np.float32] | None] = field(init=False)
+    rows: list[NDArray[np.float32] | None] = field(init=False)
+    """Label logits [K] of each prompt; None before it is scored."""
 
     def __post_init__(self) -> None:
-        self._rows = [None] * len(self.prompts)
+        self.rows = [None] * len(self.prompts)
 
     @property
     def is_scored(self) -> bool:
@@ -67,15 +89,28 @@ class ScoreWork:
         return self.num_scored == len(self.prompts)
 
     @property
+    def num_computed_tokens(self) -> int:
+        """Tokens that the engine computed for this request and no other, of what was scored."""
+        scored = [prompt for prompt, row in zip(self.prompts, self.rows, strict=True) if row is not None]
+        prefixes = {prompt.prefix_ids for prompt in scored}
+        total = sum(map(len, prefixes)) + sum(len(prompt.document_ids) for prompt in scored)
+        return total - self.num_cached_tokens - self.num_shared_tokens
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the engine has taken any of it."""
+        return not math.isnan(self.timings.started_at)
+
+    @property
     def label_logits(self) -> NDArray[np.float32]:
         """Label logits [N, K], one row per prompt; all of them must have been set."""
-        return np.stack([row for row in self._rows if row is not None])
+        return np.stack([row for row in self.rows if row is not None])
 
     def set_label_logits(self, index: int, row: NDArray[np.float32]) -> None:
         """Label logits [K] of prompt `index`."""
-        if self._rows[index] is not None:
+        if self.rows[index] is not None:
             raise RuntimeError(f"prompt {index} was scored twice")
-        self._rows[index] = row
+        self.rows[index] = row
         self.num_scored += 1
 
 
@@ -89,14 +124,17 @@ class SharedPrefix:
     """Documents that wait behind it; at 0 the scheduler lets go of it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class WaitingDocument:
-    """Prompt `index` of `work`."""
+    """One distinct prompt, and where each request that waits for it has it."""
 
-    work: ScoreWork
-    index: int
     prefix: SharedPrefix
     ids: TokenIds
+    waiters: dict[ScoreWork, list[int]]
+    owner: ScoreWork
+    """The most urgent of them: it is in the queue at that one's place."""
+    is_taken: bool = False
+    """It was handed to the engine, or nobody waits for it any more."""
 
     def to_engine(self) -> DocumentWork:
         """What the engine is given; the prefix must have been prefilled."""

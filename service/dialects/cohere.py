@@ -44,7 +44,7 @@ def read(fields: Fields, served: ServedModel) -> Ask:
         }
         return Reply(answer)
 
-    return Ask(body.pairs(), write, body.cut)
+    return Ask(body.pairs(), write, body.cut, body.timeout_ms, body.priority or 0)
 
 
 def refuse(error: ServiceError, stamp: Stamp) -> Reply:

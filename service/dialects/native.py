@@ -5,15 +5,43 @@ below only describe it in the OpenAPI document, and tests hold the two together.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from relevance.pair import Pair
 from service.dialect import Ask, Dialect, Entry, Reply, ServedModel, Stamp, anything_else, has
 from service.errors import FieldError, InvalidFieldsError, ServiceError
-from service.score import PairScores, ScoredRequest
-from service.wire import Fields, Instruction, Query, StrictBody, refuse_too_many, validate
+from service.score import NOT_SCORED, PairScores, ScoredRequest
+from service.wire import (
+    MAX_PRIORITY,
+    Fields,
+    Instruction,
+    Query,
+    StrictBody,
+    TimeoutMs,
+    refuse_too_many,
+    validate,
+)
+
+UNSCORED = {
+    "scored": False,
+    "grade": None,
+    "grade_name": None,
+    "distribution": None,
+    "score": None,
+    "truncated": None,
+    "num_tokens": None,
+}
+
+
+NativePriority = Annotated[
+    int, Field(ge=0, le=MAX_PRIORITY, description="0 is served before 1: give background work a higher number.")
+]
+Partial = Annotated[
+    bool,
+    Field(description="With a deadline: answer with what was scored by then, in request order, not with an error."),
+]
 
 
 class QueryDocuments(StrictBody):
@@ -22,6 +50,9 @@ class QueryDocuments(StrictBody):
     query: Query
     documents: list[str] = Field(min_length=1, description="Texts to score; an empty text is scored like any other.")
     instruction: Instruction = None
+    timeout_ms: TimeoutMs = None
+    priority: NativePriority = 0
+    partial: Partial = False
 
 
 class QueryDocument(StrictBody):
@@ -36,18 +67,22 @@ class QueryDocumentPairs(StrictBody):
 
     pairs: list[QueryDocument] = Field(min_length=1)
     instruction: Instruction = None
+    timeout_ms: TimeoutMs = None
+    priority: NativePriority = 0
+    partial: Partial = False
 
 
 class PairResult(StrictBody):
-    """One pair's grade."""
+    """One pair's grade; all null but `index` where it was not scored in time (`partial` only)."""
 
     index: int = Field(description="Place of the pair in the request.")
-    grade: int = Field(description="The most likely grade, 0 is the least relevant.")
-    grade_name: str
-    distribution: list[float] = Field(description="Calibrated probability of each grade, in grade order.")
-    score: float = Field(ge=0.0, le=1.0, description="Calibrated expected grade, scaled to [0, 1].")
-    truncated: bool = Field(description="The document was cut to fit the model.")
-    num_tokens: int = Field(description="Tokens of the whole prompt: prefix segment and document segment.")
+    scored: bool = Field(description="False only with `partial`: the pair was not scored in time.")
+    grade: int | None = Field(description="The most likely grade, 0 is the least relevant.")
+    grade_name: str | None
+    distribution: list[float] | None = Field(description="Calibrated probability of each grade, in grade order.")
+    score: float | None = Field(ge=0.0, le=1.0, description="Calibrated expected grade, scaled to [0, 1].")
+    truncated: bool | None = Field(description="The document was cut to fit the model.")
+    num_tokens: int | None = Field(description="Tokens of the whole prompt: prefix segment and document segment.")
 
 
 class ModelInfo(StrictBody):
@@ -61,9 +96,11 @@ class UsageInfo(StrictBody):
     """What the request cost."""
 
     prompt_tokens: int = Field(description="Each distinct prefix once, each distinct pair's document segment once.")
-    cached_tokens: int = Field(description="Those of them whose KV another request had computed.")
+    cached_tokens: int = Field(description="Those of them that were not computed for this request.")
     num_pairs: int
     num_distinct_pairs: int
+    num_cached_pairs: int = Field(description="Distinct pairs whose score was held, or under way for another request.")
+    cache_hit_ratio: float = Field(description="Their share.")
     query_truncated: bool = Field(description="A query was cut to fit the model.")
 
 
@@ -71,6 +108,7 @@ class ScoreAnswer(StrictBody):
     """The answer of POST /score."""
 
     results: list[PairResult] = Field(description="One per pair, in input order.")
+    coverage: float = Field(description="Share of pairs that were scored; less than 1 only with `partial`.")
     model: ModelInfo
     usage: UsageInfo
 
@@ -103,37 +141,42 @@ def read(fields: Fields, served: ServedModel) -> Ask:
     Raises:
         InvalidFieldsError: it is no request; every field at fault is named.
     """
-    pairs = _pairs_of(fields, served.max_documents)
+    body = _body_of(fields, served.max_documents)
+    if isinstance(body, QueryDocuments):
+        pairs = [Pair(body.query, document, body.instruction) for document in body.documents]
+    else:
+        pairs = [Pair(pair.query, pair.document, body.instruction) for pair in body.pairs]
 
     def write(scored: ScoredRequest, _: Stamp) -> Reply:
         return Reply(_score_answer(scored, served))
 
-    return Ask(pairs, write)
+    return Ask(pairs, write, timeout_ms=body.timeout_ms, priority=body.priority, is_partial=body.partial)
 
 
-def _pairs_of(fields: Fields, max_documents: int) -> list[Pair]:
+def _body_of(fields: Fields, max_documents: int) -> QueryDocuments | QueryDocumentPairs:
     if "pairs" not in fields:
         refuse_too_many(fields, ["documents"], max_documents)
-        request = validate(QueryDocuments, fields)
-        return [Pair(request.query, document, request.instruction) for document in request.documents]
+        return validate(QueryDocuments, fields)
     both = [name for name in ("query", "documents") if name in fields]
     if both:
         raise InvalidFieldsError([FieldError(name, "give query and documents, or pairs, not both") for name in both])
     refuse_too_many(fields, ["pairs"], max_documents)
-    request_of_pairs = validate(QueryDocumentPairs, fields)
-    return [Pair(pair.query, pair.document, request_of_pairs.instruction) for pair in request_of_pairs.pairs]
+    return validate(QueryDocumentPairs, fields)
 
 
 def _score_answer(scored: ScoredRequest, served: ServedModel) -> dict[str, Any]:
     usage = scored.usage
     return {
         "results": _results(scored.pairs, served.grade_names),
+        "coverage": scored.pairs.num_scored / usage.num_pairs,
         "model": {"name": served.name, "hash": served.hash},
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
             "cached_tokens": usage.cached_tokens,
             "num_pairs": usage.num_pairs,
             "num_distinct_pairs": usage.num_distinct_pairs,
+            "num_cached_pairs": usage.num_cached_pairs,
+            "cache_hit_ratio": usage.num_cached_pairs / usage.num_distinct_pairs,
             "query_truncated": usage.query_truncated,
         },
     }
@@ -151,6 +194,7 @@ def _results(pairs: PairScores, grade_names: Sequence[str]) -> list[dict[str, An
     return [
         {
             "index": index,
+            "scored": True,
             "grade": grade,
             "grade_name": grade_names[grade],
             "distribution": distribution,
@@ -158,6 +202,8 @@ def _results(pairs: PairScores, grade_names: Sequence[str]) -> list[dict[str, An
             "truncated": truncated,
             "num_tokens": num_tokens,
         }
+        if grade != NOT_SCORED
+        else {"index": index, **UNSCORED}
         for index, (grade, distribution, score, truncated, num_tokens) in enumerate(columns)
     ]
 

@@ -74,7 +74,8 @@ def read(fields: Fields, served: ServedModel) -> Ask:
         }
         return Reply(answer)
 
-    return Ask([Pair(body.query, item, body.instruction) for item in body.items], write)
+    pairs = [Pair(body.query, item, body.instruction) for item in body.items]
+    return Ask(pairs, write, timeout_ms=body.timeout_ms, priority=body.priority or 0)
 
 
 def _columns(label_token_ids: list[int], served: ServedModel) -> list[int]:

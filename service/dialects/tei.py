@@ -13,17 +13,18 @@ from typing_extensions import TypedDict
 
 from relevance.pair import Pair
 from service.dialect import Ask, Dialect, Entry, Reply, ServedModel, Stamp, anything_else, has, native_extras
-from service.errors import EngineFailedError, FieldError, InvalidFieldsError, ServiceError
+from service.errors import DeadlineExceededError, EngineFailedError, FieldError, InvalidFieldsError, ServiceError
 from service.ranking import rank, raw_scores
-from service.score import Cut, ScoredRequest
+from service.score import ScoredRequest
+from service.tokenise import Cut
 from service.version import VERSION
 from service.wire import Fields, InstructionAlias, Query, TolerantBody, refuse_too_many, validate
 
 SMALLEST_PROBABILITY = 1e-300
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 429: "Overloaded", 503: "Unhealthy"}
-# TEI says 424 where a model fails: some clients retry every 5xx.
-STATUSES = {EngineFailedError.code: 424}
+# TEI says 424 where a model fails: some clients retry every 5xx, so that what came too late is 429 here too.
+STATUSES = {EngineFailedError.code: 424, DeadlineExceededError.code: 429}
 
 
 def _capitalise(value: object) -> object:
@@ -101,7 +102,7 @@ def read_rerank(fields: Fields, served: ServedModel) -> Ask:
             ranks.append(found)
         return Reply(ranks, headers=_headers(pairs, scored))
 
-    return Ask(pairs, write, body.cut)
+    return Ask(pairs, write, body.cut, body.timeout_ms, body.priority or 0)
 
 
 def read_predict(fields: Fields, served: ServedModel) -> Ask:
@@ -118,7 +119,7 @@ def read_predict(fields: Fields, served: ServedModel) -> Ask:
         predictions = [_predictions(row, served, bool(body.raw_scores)) for row in scored.pairs.distribution.tolist()]
         return Reply(predictions if is_batch else predictions[0], headers=_headers(pairs, scored))
 
-    return Ask(pairs, write, body.cut)
+    return Ask(pairs, write, body.cut, body.timeout_ms, body.priority or 0)
 
 
 def _pair(texts: object, instruction: str | None) -> Pair:
@@ -186,7 +187,7 @@ def info(served: ServedModel) -> dict[str, Any]:
 def refuse(error: ServiceError, _: Stamp) -> Reply:
     """`{"error", "error_type"}`."""
     status = STATUSES.get(error.code, error.status)
-    error_type = ERROR_TYPES.get(error.status, "Backend" if error.status >= 500 else "Validation")
+    error_type = ERROR_TYPES.get(status, "Backend" if error.status >= 500 else "Validation")
     first = next(iter(error.field_errors), None)
     if first is not None and first.field in {"texts", "inputs"} and first.kind == "too_short":
         status, error_type = 400, "Empty"

@@ -13,7 +13,8 @@ from relevance.pair import Pair
 from service.dialect import Ask, Dialect, Entry, Reply, ServedModel, Stamp, anything_else, has, native_extras
 from service.errors import FieldError, InvalidFieldsError, ServiceError
 from service.ranking import TokenLimit, raw_scores
-from service.score import Cut, ScoredRequest
+from service.score import ScoredRequest
+from service.tokenise import Cut
 from service.version import VERSION
 from service.wire import (
     Fields,
@@ -113,7 +114,8 @@ def read(fields: Fields, served: ServedModel) -> Ask:
         }
         return Reply(answer)
 
-    return Ask(pairs, write, Cut(max_document_tokens=body.max_tokens_per_doc))
+    cut = Cut(max_document_tokens=body.max_tokens_per_doc)
+    return Ask(pairs, write, cut, body.timeout_ms, body.priority or 0)
 
 
 def _data(body: VllmScore, scored: ScoredRequest, served: ServedModel) -> list[dict[str, Any]]:

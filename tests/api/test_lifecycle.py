@@ -179,9 +179,9 @@ async def test_openapi_describes_bodies_and_answers(service: Service) -> None:
     operation = spec["paths"]["/score"]["post"]
     forms = operation["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
     assert [sorted(form["properties"]) for form in forms[:2]] == [
-        ["documents", "instruction", "query"],
-        ["instruction", "pairs"],
+        ["documents", "instruction", "partial", "priority", "query", "timeout_ms"],
+        ["instruction", "pairs", "partial", "priority", "timeout_ms"],
     ]
-    assert set(operation["responses"]) == {"200", "400", "401", "413", "422", "429", "500", "503"}
+    assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "422", "429", "500", "503", "504"}
     assert {"ScoreAnswer", "PairResult", "ErrorAnswer"} <= set(spec["components"]["schemas"])
     assert (await service.client.get("/docs")).status_code == 200

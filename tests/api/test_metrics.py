@@ -42,6 +42,8 @@ async def test_every_series_is_there_at_zero_before_the_first_request(service: S
         for series in nonzero
         if not re.match(r"relevance_(loop_lag|gc_pause|key_requests)", series)
     } == {
+        "relevance_cost_seconds_per_pack",
+        "relevance_cost_seconds_per_token",
         "relevance_artifact_info",
         "relevance_ready",
         "relevance_tasks",
@@ -59,7 +61,7 @@ async def test_counters_follow_the_traffic(service: Service) -> None:
     grades = [result["grade_name"] for result in answer["results"]]
     for name in GRADE_NAMES:
         assert await service.metric(f'relevance_grades_total{{grade="{name}"}}') == grades.count(name)
-    await service.score({"query": "q", "documents": ["a"]})
+    await service.score({"query": "q", "documents": ["a", "d"]})
     assert await service.metric('relevance_prefix_lookups_total{source="hit"}') == 1
     assert await service.metric('relevance_prefix_lookups_total{source="miss"}') == 1
     assert await service.metric("relevance_pack_documents_sum") == 4

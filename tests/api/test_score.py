@@ -70,10 +70,20 @@ async def test_tokens_and_usage(service: Service) -> None:
     body = {"query": "abc", "documents": ["de", "f", "de"]}
     answer = (await service.score(body)).json()
     assert [result["num_tokens"] for result in answer["results"]] == [8, 7, 8]
-    usage = {"prompt_tokens": 11, "cached_tokens": 0, "num_pairs": 3, "num_distinct_pairs": 2, "query_truncated": False}
+    usage = {
+        "prompt_tokens": 11,
+        "cached_tokens": 0,
+        "num_pairs": 3,
+        "num_distinct_pairs": 2,
+        "num_cached_pairs": 0,
+        "cache_hit_ratio": 0.0,
+        "query_truncated": False,
+    }
     assert answer["usage"] == usage
     again = (await service.score(body)).json()
-    assert again["usage"] == {**usage, "cached_tokens": 4}
+    assert again["usage"] == {**usage, "cached_tokens": 11, "num_cached_pairs": 2, "cache_hit_ratio": 1.0}
+    fewer = (await service.score({"query": "abc", "documents": ["de", "g"]})).json()["usage"]
+    assert (fewer["prompt_tokens"], fewer["cached_tokens"]) == (4 + 4 + 3, 4 + 4), "its prefix and one document"
     assert again["results"] == answer["results"]
 
 
@@ -159,7 +169,7 @@ async def test_one_token_budget_for_documents_of_any_length(serve: Serve) -> Non
 
 
 async def test_no_cache_is_a_choice(serve: Serve) -> None:
-    async with serve(Settings(prefix_cache_mib=0)) as service:
+    async with serve(Settings(prefix_cache_mib=0, score_cache_mib=0)) as service:
         for _ in range(2):
             answer = (await service.score({"query": "q", "documents": ["d"]})).json()
             assert answer["usage"]["cached_tokens"] == 0

@@ -11,6 +11,7 @@ import pytest
 from engine.base import DocumentWork
 from engine.prefix_cache import PrefixCache
 from service.batcher import Batcher
+from service.cost import CostModel
 from service.errors import EngineDeadError, EngineFailedError, NotReadyError, OverloadedError
 from service.metrics import Metrics
 from service.scheduler import PackLimits, Scheduler
@@ -32,8 +33,10 @@ class Running:
     def __init__(self, cache_bytes: int = 10_000) -> None:
         self.engine = FakeEngine()
         self.metrics = Metrics(["no", "yes"], ["ok"], {"name": "fake"})
-        self.scheduler = Scheduler(PackLimits(16, 64, 400), FakeClock())
-        self.batcher = Batcher(self.scheduler, PrefixCache(cache_bytes), self.metrics, FakeClock())
+        cost = CostModel(1e-6, 1.0)  # calls are dear, so that packs are as large as they may be
+        self.clock = FakeClock()
+        self.scheduler = Scheduler(PackLimits(16, 64, 400), cost, self.clock)
+        self.batcher = Batcher(self.scheduler, PrefixCache(cache_bytes), cost, self.metrics, self.clock)
         self.ready = asyncio.Event()
         self.ended: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
@@ -191,7 +194,7 @@ async def test_too_much_is_refused_and_what_waits_is_unharmed() -> None:
             second = asyncio.create_task(r.batcher.submit(work(1, *range(99))))
             await asyncio.sleep(0)
             with pytest.raises(OverloadedError):
-                await r.batcher.submit(work(1, 2, 3))
+                await r.batcher.submit(work(1, 200, 201, 202))
         await asyncio.gather(first, second)
         assert b'relevance_prefix_lookups_total{source="shared"} 1.0' in r.metrics.render(), "the admitted one"
 

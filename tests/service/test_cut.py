@@ -4,8 +4,7 @@ import pytest
 
 from relevance.pair import Pair
 from relevance.prompt import PromptEncoder, PromptLimits, PromptTemplate
-from service.errors import InvalidFieldsError
-from service.score import Cut, tokenise
+from service.tokenise import Cut, tokenise
 from tests.tokenizers import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer()
@@ -42,12 +41,3 @@ def test_a_limit_below_the_blanks_leaves_no_text(keep: str, limit: int) -> None:
     assert is_cut
     assert text.endswith("<ans>")
     assert len(text) <= len("<doc>: a \n<ans>")
-
-
-def test_where_no_cut_is_allowed_the_first_that_needs_one_is_named() -> None:
-    pairs = [Pair("query", "abc"), Pair("query", "x" * 50), Pair("query", "x" * 50), Pair("other", "y" * 50)]
-    with pytest.raises(InvalidFieldsError, match="truncate: is off, and document 1 is longer"):
-        tokenise(ENCODER, pairs, Cut(is_allowed=False))
-    with pytest.raises(InvalidFieldsError, match="the query is longer"):
-        tokenise(ENCODER, [Pair("a long query", "abc")], Cut(is_allowed=False))
-    assert not any(tokenise(ENCODER, pairs[:1], Cut(is_allowed=False)).truncated)

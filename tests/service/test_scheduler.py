@@ -6,15 +6,17 @@ from itertools import accumulate, count
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.base import PrefixKV
+from service.cost import CostModel
 from service.errors import OverloadedError
 from service.scheduler import PackLimits, Scheduler
-from service.work import Batch, DocumentBatch, PrefixBatch, Prompt, ScoreWork
+from service.work import NO_TERMS, Batch, PrefixBatch, Prompt, ScoreWork, Terms
 from tests.fakes import FakeClock
 
+NUMBERS = count(1000)
 LIMITS = PackLimits(max_pack_tokens=10, max_past_tokens=12, max_waiting_tokens=100)
 
 
@@ -22,9 +24,18 @@ def ids(name: str, length: int) -> tuple[int, ...]:
     return (ord(name),) * length
 
 
-def work(*prompts: tuple[str, int], prefix_tokens: int = 3) -> ScoreWork:
-    """Prompts as (prefix name, document tokens)."""
-    return ScoreWork([Prompt(ids(name, prefix_tokens), (0,) * length) for name, length in prompts])
+def work(*prompts: tuple[str, int], prefix_tokens: int = 3, terms: Terms = NO_TERMS) -> ScoreWork:
+    """Prompts as (prefix name, document tokens); no document equals another."""
+    return ScoreWork([Prompt(ids(name, prefix_tokens), document(length)) for name, length in prompts], terms)
+
+
+def document(length: int) -> tuple[int, ...]:
+    return (next(NUMBERS),) * length
+
+
+def new_scheduler(limits: PackLimits = LIMITS, clock: FakeClock | None = None) -> Scheduler:
+    """One whose calls are dear, so that packs are as large as they may be."""
+    return Scheduler(limits, CostModel(1e-3, 1.0), clock or FakeClock())
 
 
 def kv() -> PrefixKV:
@@ -55,7 +66,7 @@ def drain(scheduler: Scheduler) -> list[object]:
 
 
 def schedule(*works: ScoreWork, cached: str = "", limits: PackLimits = LIMITS) -> list[object]:
-    scheduler = Scheduler(limits, FakeClock())
+    scheduler = new_scheduler(limits)
     for one in works:
         scheduler.admit(one, {ids(name, 3): kv() for name in cached})
     return drain(scheduler)
@@ -67,7 +78,7 @@ def test_nothing_waits() -> None:
 
 def test_a_lone_document_leaves_at_once_without_the_clock_advancing() -> None:
     clock = FakeClock()
-    scheduler = Scheduler(LIMITS, clock)
+    scheduler = new_scheduler(LIMITS, clock)
     lone = work(("a", 4))
     scheduler.admit(lone, {})
     assert drain(scheduler) == ["a", [("a", 4)]]
@@ -119,7 +130,7 @@ def test_a_pack_holds_no_more_past_than_allowed() -> None:
 
 def test_times_are_those_of_the_clock() -> None:
     clock = FakeClock()
-    scheduler = Scheduler(LIMITS, clock)
+    scheduler = new_scheduler(LIMITS, clock)
     first = work(("a", 9), ("a", 9))
     scheduler.admit(first, {})
     clock.now += 2
@@ -133,7 +144,7 @@ def test_times_are_those_of_the_clock() -> None:
 
 
 def test_a_request_beyond_the_bound_is_refused_whole() -> None:
-    scheduler = Scheduler(LIMITS, FakeClock())
+    scheduler = new_scheduler()
     scheduler.admit(work(("a", 60)), {})
     with pytest.raises(OverloadedError, match="60 tokens are waiting; this request of 41 is refused"):
         scheduler.admit(work(("b", 40), ("b", 1)), {})
@@ -148,7 +159,7 @@ def test_a_request_larger_than_the_bound_is_admitted_when_nothing_waits() -> Non
 
 
 def test_a_removed_request_leaves_nothing_behind_and_spares_the_others() -> None:
-    scheduler = Scheduler(LIMITS, FakeClock())
+    scheduler = new_scheduler()
     gone, other = work(("a", 2), ("b", 2)), work(("a", 3))
     scheduler.admit(gone, {})
     scheduler.admit(other, {})
@@ -160,18 +171,26 @@ def test_a_removed_request_leaves_nothing_behind_and_spares_the_others() -> None
 
 
 def test_a_batch_knows_whom_it_fails() -> None:
-    scheduler = Scheduler(LIMITS, FakeClock())
+    scheduler = new_scheduler()
     works = [work(("a", 2), ("a", 2)), work(("b", 2)), work(("c", 9)), work(("a", 9))]
     for one in works:
         scheduler.admit(one, {})
     prefixes = scheduler.next_batch()
     assert isinstance(prefixes, PrefixBatch)
     assert shape(prefixes) == "ab"
-    assert scheduler.works_behind(prefixes) == [works[0], works[1], works[3]]
-    finish(prefixes)
-    documents = scheduler.next_batch()
-    assert isinstance(documents, DocumentBatch)
-    assert scheduler.works_behind(documents) == [works[0], works[1]]
+    assert scheduler.failed(prefixes) == [works[0], works[1], works[3]]
+    assert shape(scheduler.next_batch()) == "c"
+
+
+def test_a_failed_pack_fails_its_requests_and_what_waits_of_them() -> None:
+    scheduler = new_scheduler()
+    works = [work(("a", 4), ("a", 4), ("a", 4)), work(("a", 5))]
+    for one in works:
+        scheduler.admit(one, {ids("a", 3): kv()})
+    batch = scheduler.next_batch()
+    assert batch is not None
+    assert scheduler.failed(batch) == [works[0]]
+    assert drain(scheduler) == [[("a", 5)]]
 
 
 @dataclass(frozen=True)
@@ -200,11 +219,12 @@ def check_batch(batch: Batch) -> None:
     assert batch.num_tokens <= LIMITS.max_pack_tokens or size == 1
 
 
+@settings(deadline=None)
 @given(arrivals=ARRIVALS, cached=st.sets(st.sampled_from("abc"), min_size=1))
 def test_whatever_happens_nothing_is_lost_doubled_overtaken_or_over_budget(
     arrivals: list[Arrival], cached: set[str]
 ) -> None:
-    scheduler = Scheduler(PackLimits(10, 12, 10_000), FakeClock())
+    scheduler = new_scheduler(PackLimits(10, 12, 10_000))
     works = [work(*arrival.prompts) for arrival in arrivals]
     admitted_at = list(accumulate(arrival.gap for arrival in arrivals))
     cancelled = any(arrival.cancelled_at is not None for arrival in arrivals)
@@ -228,7 +248,10 @@ def test_whatever_happens_nothing_is_lost_doubled_overtaken_or_over_budget(
             assert waits_for_prefixes == 1 or cancelled, "a document at the front waits for one prefix batch at most"
         else:
             waits_for_prefixes = 0
-            served += [(works.index(document.work), document.index) for document in batch.documents]
+            for one in batch.documents:
+                ((waiter, places),) = one.waiters.items()
+                served += [(works.index(waiter), place) for place in places]
+            scheduler.scored(batch, np.zeros((len(batch.documents), 4), dtype=np.float32))
     assert served == sorted(set(served)), "in order, none twice"
     kept = [place for place, arrival in enumerate(arrivals) if arrival.cancelled_at is None]
     assert {(place, i) for place in kept for i in range(len(works[place].prompts))} <= set(served)

@@ -1,0 +1,36 @@
+"""An engine whose calls are timed: what warm-up runs, so that the cost model starts from measurements."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.base import DocumentWork, Engine, PrefixKV
+from service.cost import Measurement
+
+
+class TimedEngine:
+    """Any engine, and what each of its calls took."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self.measurements: list[Measurement] = []
+
+    def prefill_prefixes(self, prefixes: Sequence[Sequence[int]]) -> list[PrefixKV]:
+        """As the engine does."""
+        began = self._clock()
+        computed = self._engine.prefill_prefixes(prefixes)
+        self.measurements.append((sum(map(len, prefixes)), self._clock() - began))
+        return computed
+
+    def score_documents(self, documents: Sequence[DocumentWork]) -> NDArray[np.float32]:
+        """As the engine does."""
+        began = self._clock()
+        label_logits = self._engine.score_documents(documents)
+        self.measurements.append((sum(len(work.ids) for work in documents), self._clock() - began))
+        return label_logits
+
+    def close(self) -> None:
+        """As the engine does."""
+        self._engine.close()
