@@ -110,13 +110,23 @@ def create_app(
     executor = ThreadPoolExecutor(NUM_TOKENISE_THREADS, "tokenise")
     remote = open_remote(settings, metrics.queue)
     assemble = Assembler(settings, metrics, executor, clock, remote).assemble
-
     deployment = Deployment(assemble(artifact), load, assemble, _builder(build, settings, readiness, clock))
     access = Access(keys, clock, public_metrics=settings.public_metrics, num_workers=settings.workers)
     control = Control(settings, readiness, deployment, access, operations)
     control.join(siblings, metrics.render)
     _watch(metrics, operations, deployment, readiness, hooks)
-    endpoints = _new_endpoints(settings, deployment, readiness, metrics, dispatch, clock)
+    endpoints = Endpoints(
+        deployment=deployment,
+        readiness=readiness,
+        metrics=metrics,
+        render_metrics=control.render_metrics,
+        dispatch=dispatch,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_seconds,
+        deadlines=Deadlines(settings.default_timeout_ms, settings.max_timeout_ms),
+        clock=clock,
+        new_stamp=new_stamp,
+    )
     lifespan = _lifespan(control, executor, hooks, operations, settings.max_loop_stall_seconds, remote)
     app = FastAPI(title="Answer First", summary=SUMMARY, lifespan=lifespan, redirect_slashes=False)
     app.state.control = control
@@ -143,28 +153,6 @@ def _add_layers(
         new_trail=Trail,
         observers=[log_request] if settings.access_log else [],
         is_leaving=lambda: control.is_leaving,
-    )
-
-
-def _new_endpoints(
-    settings: Settings,
-    deployment: Deployment,
-    readiness: Readiness,
-    metrics: Metrics,
-    dispatch: Dispatch,
-    clock: Callable[[], float],
-) -> Endpoints:
-    return Endpoints(
-        deployment=deployment,
-        readiness=readiness,
-        metrics=metrics,
-        render_metrics=control.render_metrics,
-        dispatch=dispatch,
-        max_body_bytes=settings.max_body_bytes,
-        body_timeout_s=settings.body_timeout_seconds,
-        deadlines=Deadlines(settings.default_timeout_ms, settings.max_timeout_ms),
-        clock=clock,
-        new_stamp=new_stamp,
     )
 
 
