@@ -100,17 +100,15 @@ def create_app(
         InvalidSettingsError: the API keys cannot be read.
     """
     artifact = artifact or load_artifact(settings.artifact)
-    build = engine_factory or (lambda built: OrtEngine(built, num_threads=settings.num_threads))
     keys = read_keys(settings.api_keys_file, settings.api_keys.get_secret_value())
     readiness = Readiness()
     dispatch = Dispatch(discover())
     metrics = _new_metrics(artifact, dispatch)
-    operations = OperationsMetrics(metrics.registry, [key.name for key in keys])
-    clock = time.monotonic
+    operations, clock = OperationsMetrics(metrics.registry, [key.name for key in keys]), time.monotonic
     executor = ThreadPoolExecutor(NUM_TOKENISE_THREADS, "tokenise")
     remote = open_remote(settings, metrics.queue)
     assemble = Assembler(settings, metrics, executor, clock, remote).assemble
-    deployment = Deployment(assemble(artifact), load, assemble, _builder(build, settings, readiness, clock))
+    deployment = Deployment(assemble(artifact), load, assemble, _builder(engine_factory, settings, readiness, clock))
     access = Access(keys, clock, public_metrics=settings.public_metrics, num_workers=settings.workers)
     control = Control(settings, readiness, deployment, access, operations)
     control.join(siblings, metrics.render)
@@ -157,8 +155,10 @@ def _add_layers(
 
 
 def _builder(
-    build: EngineFactory, settings: Settings, readiness: Readiness, clock: Callable[[], float]
+    factory: EngineFactory | None, settings: Settings, readiness: Readiness, clock: Callable[[], float]
 ) -> Callable[[LiveModel], Engine]:
+    build = factory or (lambda built: OrtEngine(built, num_threads=settings.num_threads))
+
     def build_engine(model: LiveModel) -> Engine:
         engine = build(model.artifact)
         timed = TimedEngine(engine, clock)
