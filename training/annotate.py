@@ -109,7 +109,7 @@ def annotate_file(source: Path, out: Path, num_grades: int) -> int:
     try:
         with _open_new(unfinished, out.suffix == ".gz") as target:
             for row in tqdm(annotate_rows(rows, num_grades), total=len(rows), unit="row", mininterval=5):
-                target.write(json.dumps(row, ensure_ascii=False) + "\n")
+                target.write(json.dumps(row) + "\n")
         unfinished.replace(out)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -147,11 +147,13 @@ JUDGED = {"exactness": 1, "coverage": 2, "topicality": 3, "contextual_fit": 0}
 
 
 def test_a_file_comes_out_with_explanations(tmp_path: Path) -> None:
-    source = write(tmp_path / "in.jsonl", [{**ROW, "id": 7}, {**ROW, "criteria": JUDGED}])
+    odd = "\ud800 usb \u2028 c\u0301"  # half a character cannot be encoded, only escaped
+    source = write(tmp_path / "in.jsonl", [{**ROW, "id": 7}, {**ROW, "criteria": JUDGED}, {**ROW, "query": odd}])
     out = tmp_path / "new" / "out.jsonl.gz"
     assert main([str(source), str(out)]) == 0
     rows = [json.loads(line) for line in gzip.decompress(out.read_bytes()).splitlines()]
     assert rows[0]["id"] == 7
+    assert rows[2]["query"] == odd
     assert Explanation.from_json(rows[1]["explanation"]).criteria == (1, 2, 3, 0)
     assert read_pairs(out, 4)[0].grade == 2
     assert [path.name for path in out.parent.iterdir()] == ["out.jsonl.gz"]
