@@ -89,8 +89,7 @@ def create_app(
 
     Args:
         settings: what to serve and how.
-        artifact: used instead of loading `settings.artifact`.
-        load: reads and verifies an artifact that is to take over.
+        artifact: used instead of loading `settings.artifact`; `load` reads and verifies one that is to take over.
         engine_factory: builds the engine, in the engine thread; ONNX Runtime by default.
         hooks: how the process takes part.
         siblings: the other workers of this service, if there are any.
