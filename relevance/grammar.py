@@ -95,12 +95,17 @@ class AnswerGrammar:
         Args:
             query: as the caller wrote it.
             document: as the caller wrote it, whole: what is missing is missing from all of it.
-            document_ids: the document's tokens in the prompt, without the suffix; quotes are copied from them.
+            document_ids: the document's tokens in the prompt (`PromptEncoder.document_ids`); quotes are copied from
+                them. Special tokens around them are left aside.
             grade: what the first token said, an index into the scale.
             kept: which end stayed of a document that was cut; None for a whole one.
         """
         return PairGrammar(
-            self, query, Words.of(document), QuotableSpans(document_ids, self.surfaces, MAX_QUOTE_WORDS, kept), grade
+            self,
+            query,
+            Words.of(document),
+            QuotableSpans(self.surfaces.strip_special(document_ids), self.surfaces, MAX_QUOTE_WORDS, kept),
+            grade,
         )
 
     def spell_terms(self, found: Sequence[str]) -> list[tuple[str, tuple[int, ...]]]:

@@ -170,6 +170,11 @@ class PromptEncoder:
         """How many tokens at the end of every document segment are the suffix."""
         return len(self._suffix_ids)
 
+    def document_ids(self, segment: Sequence[int]) -> Sequence[int]:
+        """The document's own tokens in a document segment: without the template's words around it and the suffix."""
+        slot = self._document
+        return segment[len(slot.before_ids) : len(segment) - len(slot.after_ids) - len(self._suffix_ids)]
+
     def encode_prefix(self, query: str, instruction: str | None = None) -> EncodedPrefix:
         """The prefix segment of `query`.
 

@@ -18,6 +18,7 @@ from relevance.prompt import End
 from relevance.terms import words
 from relevance.tokenization import TextTokenizer
 
+_MARKS = frozenset((END, QUOTE_START, QUOTE_END))
 _PART_OF_CHARACTER = "\ufffd"
 
 
@@ -26,6 +27,8 @@ class _Surface:
     """What a token looks like from outside."""
 
     can_be_copied: bool
+    is_special: bool
+    """Whether no text of a user encodes to it."""
     has_word: bool
     """Whether there is a letter or digit in it."""
     is_blank: bool
@@ -59,12 +62,25 @@ class TokenSurfaces:
             found = self._known[token] = self._look(token)
         return found
 
+    def strip_special(self, ids: Sequence[int]) -> Sequence[int]:
+        """`ids` without special tokens at either end: the template's, where it puts some around the document."""
+        start, end = 0, len(ids)
+        while start < end and self[ids[start]].is_special:
+            start += 1
+        while end > start and self[ids[end - 1]].is_special:
+            end -= 1
+        return ids[start:end]
+
     def _look(self, token: int) -> _Surface:
         text = self.tokenizer.decode([token])
+        is_special = self.tokenizer.encode_literal(text) == [token] and self.tokenizer.encode_user_texts([text])[0] != [
+            token
+        ]
         goes_on = self._is_wordpiece and text.startswith("##") and len(text) > 2
         shown = text[2:] if goes_on else text
         return _Surface(
-            can_be_copied=not self.tokenizer.is_unknown(token) and not set(shown) & {END, QUOTE_START, QUOTE_END},
+            can_be_copied=not (is_special or self.tokenizer.is_unknown(token) or _MARKS.intersection(shown)),
+            is_special=is_special,
             has_word=any(c.isalnum() for c in shown),
             is_blank=not shown.strip(),
             open_start=goes_on if self._is_wordpiece else not shown or _joins(shown[0]),

@@ -11,6 +11,7 @@ from relevance.errors import TokenizerError
 from relevance.explanation import MAX_QUOTES, MAX_WANTS_WORDS, Explanation, check, parse
 from relevance.grammar import AnswerGrammar, PairGrammar
 from relevance.grammar_parts import Pick
+from relevance.prompt import PromptEncoder, PromptLimits
 from relevance.spans import QuotableSpans
 from relevance.spec import ScoringSpec
 from relevance.terms import words
@@ -137,6 +138,29 @@ def test_quotes_begin_and_end_at_words() -> None:
     assert QuotableSpans(ids, GRAMMARS["wordpiece"].surfaces, 3).starts == [5]  # the first word is too long
     assert QuotableSpans(ids, GRAMMARS["wordpiece"].surfaces, 24, kept="start").starts == [0]  # the last may be cut
     assert QuotableSpans(ids[1:], GRAMMARS["wordpiece"].surfaces, 24, kept="end").starts == [4]
+
+
+@both_kinds
+def test_words_of_the_template_are_not_quoted(kind: str) -> None:
+    tokenizer = GRAMMARS[kind].tokenizer
+    special = {"wordpiece": "[SEP]", "byte level": "<|im_end|>"}[kind]
+    template = ScoringSpec.preset("minilm-grades").template.model_copy(
+        update={"document": f"{special} text: {{document}} {special}", "suffix": special}
+    )
+    encoder = PromptEncoder(
+        template, tokenizer, PromptLimits(max_tokens=300, max_query_tokens=8, max_instruction_tokens=8)
+    )
+    segment = encoder.encode_documents(encoder.encode_prefix("a"), [DOCUMENT])[0].ids
+    own = tokenizer.decode(encoder.document_ids(segment))
+    assert words(own) == words(DOCUMENT)
+    spans = QuotableSpans(segment, GRAMMARS[kind].surfaces, 24)
+    assert not {p for p, token in enumerate(segment) if tokenizer.decode([token]) == special}.intersection(spans.starts)
+    (mark,) = tokenizer.encode_literal(special)
+    cut = [mark, *tokenizer.encode_user_texts(["see nonconformity"])[0][:-1], mark]
+    pair = GRAMMARS[kind].for_pair("x", "see nonconformity", cut, 0, kept="start")
+    rng = random.Random(0)
+    first = {read(kind, decode(pair, lambda allowed: rng.choice(sorted(allowed)))).evidence[:1] for _ in range(60)}
+    assert first == {(), ("see",)}  # what is cut off is no word
 
 
 @both_kinds
