@@ -1,6 +1,6 @@
 """A small world of shop search in which every pair's grade follows from one rule, some of them rare.
 
-    python -m training.arms.catalogue DIR [--train 12000 --queries 300 --per-rule 100 --seed 0]
+    python -m training.arms.catalogue DIR [--train 8000 --queries 150 --per-rule 50 --seed 0]
 
 A query names a kind of thing and some of its attributes; a document is a title. How the two differ is the pair's
 rule, and the rule alone decides grade, criteria, evidence and missing terms:
@@ -264,11 +264,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the splits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--train", type=int, default=12000, help="training pairs")
+    parser.add_argument("--train", type=int, default=8000, help="training pairs")
     parser.add_argument(
-        "--queries", type=int, default=300, help="test queries of eight documents; twice as many in val"
+        "--queries", type=int, default=150, help="test queries of eight documents; twice as many in val"
     )
-    parser.add_argument("--per-rule", type=int, default=100)
+    parser.add_argument("--per-rule", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     args.folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ class AnswerConfig(StrictConfig):
     """What both answer stages need to know."""
 
     base_model: str
-    """Checkpoint folder or Hugging Face id; `RUN` in it is the folder that holds this run, for a stage before."""
+    """Checkpoint folder or Hugging Face id; `package:NAME/PATH` is a folder inside an installed package."""
     spec: str | None = None
     """Name or path of a scoring spec; None: the one that lies in the checkpoint."""
     data: tuple[str, ...] = Field(min_length=1)

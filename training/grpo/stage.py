@@ -30,7 +30,7 @@ from modeling.loading import load_tokenizer, resolve_model_path
 from relevance.provenance import current_commit, versions
 from relevance.spec import SPEC_FILE, ScoringSpec
 from training.checkpoint import RunLog
-from training.config import ConfigError
+from training.config import ConfigError, StrictConfig
 from training.grpo.answers import AnswerCodec, AnswerPair, Order, read_answers
 from training.grpo.config import AnswerConfig
 
@@ -126,7 +126,7 @@ class JsonLinesLog(TrainerCallback):  # type: ignore[misc]
             self._log.write(event="step", step=state.global_step, **logs)
 
 
-def claim_run(run_dir: Path, config: AnswerConfig) -> None:
+def claim_run(run_dir: Path, config: StrictConfig) -> None:
     """Make the run folder this configuration's; ConfigError if it is another's."""
     run_dir.mkdir(parents=True, exist_ok=True)
     path, content = run_dir / "config.json", config.model_dump_json(indent=1) + "\n"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from training.config import ConfigError
@@ -146,20 +147,14 @@ def test_a_run_resumes_and_ends_where_an_unbroken_one_does(tmp_path: Path, answe
     assert BaseCheckpoint(str(tmp_path / "broken" / "checkpoint"), None).spec.scale.num_grades == 4
 
 
-class _StopAt:
+class _StopAt(TrainerCallback):
     """A run that is cut off after a step."""
 
     def __init__(self, step: int) -> None:
         self._step = step
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = state.global_step >= self._step
-        return control
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("on_"):
-            return lambda args, state, control, **_: control
-        raise AttributeError(name)
 
 
 def test_a_run_folder_holds_one_configuration(tmp_path: Path, answering: Path, answers_dir: Path) -> None:
