@@ -9,11 +9,12 @@ told; what becomes of the process is the caller's business (`service.__main__` e
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -24,6 +25,7 @@ from relevance.artifact import Artifact, load_artifact
 from service.access import Access, read_keys
 from service.admin import create_admin_router
 from service.assembly import Assembler, new_stamp, open_remote
+from service.beside import Beside, open_shadow, open_tracing
 from service.control import Control
 from service.deadlines import Deadlines
 from service.deployment import Deployment
@@ -39,11 +41,16 @@ from service.pair_cache import RemoteCache
 from service.readiness import Readiness
 from service.routes import Endpoints, create_router
 from service.settings import Settings
+from service.shadow import Shadow
+from service.shadow_metrics import ShadowMetrics
 from service.siblings import Siblings
 from service.timed_engine import TimedEngine
 from service.trail import Trail
 from service.warmup import prepare
 from service.watchdog import Watchdog, WatchTimes
+
+if TYPE_CHECKING:
+    from service.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +119,32 @@ def create_app(
     control = Control(settings, readiness, deployment, access, operations)
     control.join(siblings, metrics.render)
     _watch(metrics, operations, deployment, readiness, hooks)
-    endpoints = Endpoints(
+    endpoints = _new_endpoints(settings, deployment, readiness, metrics, dispatch, control)
+    shadow = open_shadow(settings, artifact, load, engine_factory, ShadowMetrics(metrics.registry))
+    tracing = open_tracing(settings, clock)
+    times = WatchTimes(limit_s=settings.max_loop_stall_seconds or None)
+    watchdog = Watchdog(times, operations.observe_lag, operations.count_stall, hooks.on_stall_limit)
+    beside = [one for one in (operations.gc_pauses, watchdog, shadow, tracing) if one is not None]
+    lifespan = _lifespan(control, hooks, remote, executor, beside)
+    app = FastAPI(title="Answer First", summary=SUMMARY, lifespan=lifespan, redirect_slashes=False)
+    app.state.control = control
+    app.include_router(create_router(endpoints))
+    app.include_router(create_admin_router(control.swap))
+    refuse = handle_errors(app, metrics, dispatch)
+    app.add_middleware(AccessMiddleware, access=access, refuse=refuse, count=operations.count_key)
+    _add_outer_layers(app, settings, refuse, shadow, tracing)
+    return app
+
+
+def _new_endpoints(
+    settings: Settings,
+    deployment: Deployment,
+    readiness: Readiness,
+    metrics: Metrics,
+    dispatch: Dispatch,
+    control: Control,
+) -> Endpoints:
+    return Endpoints(
         deployment=deployment,
         readiness=readiness,
         metrics=metrics,
@@ -121,24 +153,15 @@ def create_app(
         max_body_bytes=settings.max_body_bytes,
         body_timeout_s=settings.body_timeout_seconds,
         deadlines=Deadlines(settings.default_timeout_ms, settings.max_timeout_ms),
-        clock=clock,
+        clock=time.monotonic,
         new_stamp=new_stamp,
     )
-    lifespan = _lifespan(control, executor, hooks, operations, settings.max_loop_stall_seconds, remote)
-    app = FastAPI(title="Answer First", summary=SUMMARY, lifespan=lifespan, redirect_slashes=False)
-    app.state.control = control
-    app.include_router(create_router(endpoints))
-    app.include_router(create_admin_router(control.swap))
-    _add_layers(app, settings, access, operations, handle_errors(app, metrics, dispatch))
-    return app
 
 
-def _add_layers(
-    app: FastAPI, settings: Settings, access: Access, operations: OperationsMetrics, refuse: Refuse
+def _add_outer_layers(
+    app: FastAPI, settings: Settings, refuse: Refuse, shadow: Shadow | None, tracing: "Tracing | None"
 ) -> None:
-    """What lies around the routes, innermost first."""
     control: Control = app.state.control
-    app.add_middleware(AccessMiddleware, access=access, refuse=refuse, count=operations.count_key)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
@@ -147,8 +170,8 @@ def _add_layers(
         RequestMiddleware,
         clock=time.monotonic,
         refuse=refuse,
-        new_trail=Trail,
-        observers=[log_request] if settings.access_log else [],
+        new_trail=Trail if shadow is None else lambda: Trail(on_scored=shadow.offer),
+        observers=[*([log_request] if settings.access_log else []), *([tracing.observe] if tracing else [])],
         is_leaving=lambda: control.is_leaving,
     )
 
@@ -170,22 +193,18 @@ def _builder(
 
 def _lifespan(
     control: Control,
-    executor: Executor,
     hooks: ProcessHooks,
-    operations: OperationsMetrics,
-    max_stall_s: float,
     remote: RemoteCache | None,
+    executor: Executor,
+    beside: Sequence[Beside],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Starts what runs beside the requests with the server and ends it with the server."""
-    watchdog = Watchdog(
-        WatchTimes(limit_s=max_stall_s or None), operations.observe_lag, operations.count_stall, hooks.on_stall_limit
-    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         control.start(hooks.on_ready, hooks.on_fatal)
-        operations.gc_pauses.start()
-        watchdog.start()
+        for one in beside:
+            one.start()
         try:
             await control.settle()
             yield
@@ -193,8 +212,8 @@ def _lifespan(
             await control.stop()
             if remote is not None:
                 await remote.close()
-            watchdog.stop()
-            operations.gc_pauses.stop()
+            for one in beside:
+                one.stop()
             executor.shutdown()
 
     return lifespan

@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     """Answer /metrics without a key even where keys are configured."""
     cors_origins: list[str] = []
     """Origins whose pages may call the service from a browser, as a JSON list; none by default."""
+    shadow_artifact: Path | None = None
+    """Folder of a candidate that scores a share of the traffic beside the artifact; only its drift is seen."""
+    shadow_share: float = Field(default=0.05, gt=0, le=1)
+    """Share of the requests that the candidate scores too, while it keeps up."""
+    otlp_endpoint: str | None = None
+    """Where traces go: an OTLP collector's address, as in http://localhost:4318/v1/traces. Needs the extra `otel`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe message to log. No level logs any text of a query or document."""
     log_format: Literal["auto", "json", "text"] = "auto"

@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 VALUES = {
     "host": "0.0.0.0",
     "artifact": "elsewhere",
+    "shadow_share": "0.5",
     "log_level": "error",
     "log_format": "json",
     "access_log": "true",
