@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pages import PACKAGES, PAGES, render
+from benchmarks.blocks.code import PACKAGES
+from benchmarks.pages import PAGES, render
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
