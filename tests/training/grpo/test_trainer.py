@@ -153,7 +153,8 @@ class _StopAt(TrainerCallback):
     def __init__(self, step: int) -> None:
         self._step = step
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, *args: Any, **_: Any) -> None:
+        state, control = args[1:3]
         control.should_training_stop = state.global_step >= self._step
 
 
