@@ -75,6 +75,11 @@ $(SIMILARITY):
 
 ANNOTATED = $(foreach set,trecdl homedepot chorus medquad,$(DATA_DIR)/$(set)/annotated.jsonl)
 TEACHER_LABELS = $(DATA_DIR)/teacher.jsonl
+SYNTHETIC = $(DATA_DIR)/synthetic.jsonl.gz
+
+$(SYNTHETIC):
+	$(DEV_PYTHON) -m training.synthesis --data-dir $(DATA_DIR) --out $@ \
+	  --sources homedepot/train.jsonl.gz trecdl/train.jsonl.gz chorus/train.jsonl.gz
 
 $(DATA_DIR)/%/annotated.jsonl: $(DATA_DIR)/%/train.jsonl.gz
 	$(DEV_PYTHON) -m training.annotate $< $@
@@ -87,7 +92,7 @@ $(TEACHER_LABELS): | train-teacher
 	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.distill --teacher $(TEACHER_RUN)/checkpoint --data-dir $(DATA_DIR) \
 	  --pairs similarity.jsonl.gz --rows 40000 --explained 4000 --out $@
 
-train-default: install-dev $(TEACHER_LABELS)  ## every stage: labels, annotations, teacher, distillation, student; resumable
+train-default: install-dev $(SIMILARITY) $(ANNOTATED) $(SYNTHETIC) $(TEACHER_LABELS)  ## every stage; resumable
 	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.sft configs/training/default.toml --data-dir $(DATA_DIR) --run $(RUN)
 	$(DEV_PYTHON) -m training.calibrate $(RUN)/checkpoint --data-dir $(DATA_DIR) --data $(VAL_FILES)
 
