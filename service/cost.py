@@ -5,26 +5,34 @@
 Tokens are those computed: of documents, and of prefixes that are not held. The past a pack looks at is left out: on
 the default, 60 tokens of it add a tenth to a pack (docs/log.md), less than calls of one size differ by.
 
-Recursive least squares with forgetting follows a machine that changes. Against what is no measurement of the
-model (a stall, a first run) it is robust: an error counts for at most CLIP times the usual one, and the usual one grows
-while errors stay large, so that a lasting change is followed within tens of calls and a single stall is not. It starts
-from warm-up, where the best of the runs of each size is taken. Pure: no clock, no thread.
+Recursive least squares in information form: the sums x x' and x y, which fade by FORGETTING with every call, follow a
+machine that changes. Beside them stands, never fading and worth little, the line it started from, at the speed the
+machine has now: calls of one size only must not let it believe anything about other sizes. a and b stay positive
+by a fit under that condition, not by a cut.
+
+Robust: a call that takes longer than predicted counts for at most CLIP times the usual error, and the usual error
+grows while errors stay large. So a stall is not believed, and a machine that has become slower is, within tens of
+calls. A call that is faster than predicted is always believed: nothing makes a model faster than it is.
+
+It starts from warm-up, where the best of the runs of each size is taken. Pure: no clock, no thread.
 """
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 # A call's weight halves every 23 calls.
 FORGETTING = 0.97
 CLIP = 3.0
-# How fast the usual error follows, and how much a clipped error may count there.
+# How fast the usual error follows, and how much one error may count there.
 ERROR_GAIN, MAX_ERROR_GROWTH = 0.05, 6.0
-# With calls of one size only, forgetting would make the fit believe anything about other sizes.
-MAX_UNCERTAINTY = 1e3
+# What the start is worth, in calls of each of these sizes.
+ANCHOR_CALLS, ANCHOR_TOKENS = 0.5, (16, 128)
 # Tokens in one unit of the fit, so that both unknowns are of one order.
 UNIT_TOKENS = 100.0
+MIN_SECONDS = 1e-9
 
 Measurement = tuple[int, float]
 """Tokens of one call, and the seconds it took."""
@@ -35,22 +43,26 @@ class CostModel:
 
     def __init__(self, seconds_per_token: float = 1e-4, seconds_per_call: float = 1e-3) -> None:
         """Start from a guess; `start` replaces it by measurements."""
-        self._set(seconds_per_token, seconds_per_call)
+        self._begin(seconds_per_token, seconds_per_call)
 
-    def _set(self, seconds_per_token: float, seconds_per_call: float) -> None:
-        self._fit = np.array([seconds_per_token * UNIT_TOKENS, seconds_per_call])
-        self._uncertainty = np.eye(2)
-        self._usual_error = 0.2 * float(self._fit.sum())
+    def _begin(self, seconds_per_token: float, seconds_per_call: float) -> None:
+        self._fit = (seconds_per_token * UNIT_TOKENS, seconds_per_call)
+        anchors = np.array([[tokens / UNIT_TOKENS, 1.0] for tokens in ANCHOR_TOKENS])
+        self._anchor = ANCHOR_CALLS * anchors.T @ anchors
+        self._start = np.array(self._fit)
+        self._information = np.zeros((2, 2))
+        self._seconds = np.zeros(2)
+        self._usual_error = 0.2 * sum(self._fit)
 
     @property
     def seconds_per_token(self) -> float:
         """`a`, more than 0."""
-        return float(self._fit[0]) / UNIT_TOKENS
+        return self._fit[0] / UNIT_TOKENS
 
     @property
     def seconds_per_call(self) -> float:
         """`b`, at least 0."""
-        return float(self._fit[1])
+        return self._fit[1]
 
     @property
     def usual_error_s(self) -> float:
@@ -67,7 +79,7 @@ class CostModel:
         tokens, seconds_of = np.array(list(best)), np.array(list(best.values()))
         slope, offset = np.polyfit(tokens, seconds_of, 1)
         slope = max(float(slope), float(np.min(seconds_of / tokens)) / 10)
-        self._set(slope, max(float(offset), 0.0))
+        self._begin(slope, max(float(offset), 0.0))
         errors = seconds_of - (slope * tokens + self.seconds_per_call)
         self._usual_error = max(float(np.mean(np.abs(errors))), 1e-5)
 
@@ -76,18 +88,15 @@ class CostModel:
         if not (num_tokens > 0 and 0.0 < seconds < math.inf):
             return
         x = np.array([num_tokens / UNIT_TOKENS, 1.0])
-        error = seconds - float(x @ self._fit)
-        limit = CLIP * self._usual_error
-        spread = self._uncertainty @ x
-        gain = spread / (FORGETTING + float(x @ spread))
-        fit = self._fit + gain * min(max(error, -limit), limit)
-        self._fit = np.array([max(float(fit[0]), 1e-9), max(float(fit[1]), 0.0)])
-        uncertainty = (self._uncertainty - np.outer(gain, spread)) / FORGETTING
-        if float(np.trace(uncertainty)) < MAX_UNCERTAINTY:
-            self._uncertainty = uncertainty
-        counted = min(abs(error), MAX_ERROR_GROWTH * self._usual_error)
-        self._usual_error += ERROR_GAIN * (counted - self._usual_error)
-        self._usual_error = max(self._usual_error, 1e-6)
+        predicted = self.seconds(num_tokens)
+        believed = min(seconds, predicted + CLIP * self._usual_error)
+        self._information = FORGETTING * self._information + np.outer(x, x)
+        self._seconds = FORGETTING * self._seconds + x * believed
+        slowness = self._seconds[1] / (self._information[1] @ self._start)
+        anchor_seconds = self._anchor @ self._start * slowness
+        self._fit = _positive_fit(self._information + self._anchor, self._seconds + anchor_seconds)
+        counted = min(abs(seconds - predicted), MAX_ERROR_GROWTH * self._usual_error)
+        self._usual_error = max(self._usual_error + ERROR_GAIN * (counted - self._usual_error), 1e-6)
 
     def seconds(self, num_tokens: float, num_calls: float = 1) -> float:
         """Predicted seconds of `num_tokens` in `num_calls` calls."""
@@ -100,3 +109,13 @@ class CostModel:
     def tokens_for_efficiency(self, share: float) -> float:
         """Size of the call that spends `share` of its time on tokens: beyond it, size gains less than the rest."""
         return share / (1 - share) * self.seconds_per_call / self.seconds_per_token
+
+
+def _positive_fit(information: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[float, float]:
+    """The (a, b) with a > 0 and b >= 0 that fit best."""
+    per_token, per_call = (float(one) for one in np.linalg.solve(information, seconds))
+    if per_call < 0.0:
+        per_token, per_call = float(seconds[0] / information[0, 0]), 0.0
+    if per_token < MIN_SECONDS:
+        per_token, per_call = MIN_SECONDS, max(float(seconds[1] / information[1, 1]), 0.0)
+    return per_token, per_call

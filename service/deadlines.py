@@ -14,6 +14,8 @@ from service.cost import CostModel
 from service.errors import FieldError, InvalidFieldsError
 
 HEADER = "X-Timeout-Ms"
+# Of a timeout that is kept for writing: what is refused for its sake teaches nothing about it.
+MAX_SHARE = 0.25
 
 
 class Deadlines:
@@ -54,7 +56,10 @@ class Deadlines:
 
     def scored_by(self, arrived_at: float, timeout_s: float, num_pairs: int) -> float:
         """By when `num_pairs` must have been scored."""
-        return arrived_at + timeout_s - self._writing.seconds(num_pairs) - 2 * self._writing.usual_error_s
+        if timeout_s == math.inf:
+            return math.inf
+        writing_s = self._writing.seconds(num_pairs) + 2 * self._writing.usual_error_s
+        return arrived_at + timeout_s - min(writing_s, MAX_SHARE * timeout_s)
 
     def observe(self, num_pairs: int, seconds: float) -> None:
         """Learn that an answer of `num_pairs` left `seconds` after it had been scored."""

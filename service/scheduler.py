@@ -35,6 +35,9 @@ from service.waiting import Entry, Load, WaitingQueue
 from service.work import Batch, DocumentBatch, PrefixBatch, ScoreWork, SharedPrefix, Terms, TokenIds, WaitingDocument
 
 TURN_OF_OLDEST = 8
+# So many refusals in a row for the deadline's sake, with no engine call between them, and the next one is let in: a
+# prediction that nobody tests any more must not keep everybody out.
+MAX_UNTESTED_REFUSALS = 7
 # A request is given up only where it would be late even if its calls took this share of what is predicted.
 HOPE = 0.7
 
@@ -64,6 +67,7 @@ class Scheduler:
         self._owed: ScoreWork | None = None
         """Whose prefix the last batch computed: its documents are next."""
         self._num_packs = 0
+        self._num_untested_refusals = 0
         self._busy_until = -math.inf
         self.num_reserved_tokens = 0
         """Tokens, as estimated, of requests that are being tokenised: they come on top of what waits."""
@@ -99,7 +103,8 @@ class Scheduler:
         now = self._clock()
         free_at = max(now, self._busy_until) + self._seconds(self.num_reserved_tokens)
         late = self._queue.seconds_late(load, terms, free_at)
-        if late > 0:
+        if late > 0 and self._num_untested_refusals < MAX_UNTESTED_REFUSALS:
+            self._num_untested_refusals += 1
             is_alone_too_much = not terms.is_partial and now + self._queue.seconds(load) > terms.deadline
             raise DeadlineUnmeetableError(
                 f"{waiting} tokens are waiting; with this request of {load.num_tokens} an answer would be "
@@ -119,6 +124,7 @@ class Scheduler:
         self.check(self._pool.load(work.prompts, cached), work.terms)
         work.timings.admitted_at = self._clock()
         entry = self._queue.new_entry(work)
+        entry.is_test = self._num_untested_refusals >= MAX_UNTESTED_REFUSALS
         for index in range(len(work.prompts)):
             self._pool.add(entry, index, cached)
         if entry.num_left:
@@ -145,6 +151,7 @@ class Scheduler:
             self._owed = None
             self._num_packs += 1
         self._busy_until = now + self._cost.seconds(batch.num_tokens)
+        self._num_untested_refusals = 0
         return batch
 
     def scored(self, batch: DocumentBatch, label_logits: NDArray[np.float32]) -> list[ScoreWork]:
@@ -230,8 +237,8 @@ class Scheduler:
 
     def _is_hopeless(self, entry: Entry, now: float) -> bool:
         deadline = entry.terms.deadline
-        if deadline == math.inf:
-            return False
+        if deadline == math.inf or entry.is_test:
+            return now >= deadline
         seconds = self._cost.seconds(len(next(entry.waiting()).ids))
         if not entry.terms.is_partial:
             seconds = max(seconds, self._queue.seconds_left(entry))

@@ -48,6 +48,8 @@ class Entry:
     """Tokens of the waiting documents it owns."""
     num_left: int = 0
     """Its waiting documents, owned or not."""
+    is_test: bool = False
+    """Let in to test predictions: nothing but its deadline itself ends it."""
 
     @property
     def terms(self) -> Terms:

@@ -84,3 +84,22 @@ def test_sizes() -> None:
     cost = CostModel(1e-4, 1e-3)
     assert cost.tokens_within(0.011) == pytest.approx(100)
     assert cost.tokens_for_efficiency(0.95) == pytest.approx(190)
+
+
+def test_small_calls_between_many_large_ones_do_not_turn_the_line() -> None:
+    cost = CostModel(A, B)
+    rng = np.random.default_rng(4)
+    for number in range(2000):
+        tokens = 8 if number % 8 == 0 else int(rng.integers(110, 128))
+        stalled = rng.random() < 0.05
+        cost.observe(tokens, seconds(tokens) * float(rng.lognormal(0, 0.2)) + 0.03 * stalled)
+        assert cost.seconds(100) < 3 * seconds(100)
+    assert cost.seconds(100) == pytest.approx(seconds(100), rel=0.5)
+
+
+def test_what_was_too_slow_is_forgotten_as_soon_as_calls_are_fast() -> None:
+    cost = CostModel(A, B)
+    learn(cost, 200, slowdown=10.0)
+    assert cost.seconds(100) > 5 * seconds(100)
+    learn(cost, 100, seed=5)
+    assert cost.seconds(100) == pytest.approx(seconds(100), rel=0.7)

@@ -340,3 +340,29 @@ def test_with_shared_documents_everybody_is_scored_refused_expired_or_cancelled(
         assert one.is_scored or one in expired or cancelled_at is not None
     assert (bench.scheduler.num_waiting_documents, bench.scheduler.num_waiting_tokens) == (0, 0)
     assert not any(bench.scheduler.is_awaited(ids(name, 3)) for name in "ab")
+
+
+def test_a_prediction_that_nobody_tests_does_not_keep_everybody_out() -> None:
+    bench = Bench()
+    bench.cost.start([(1, 1.0), (2, 2.0)])  # a thousand times too slow
+    refused = 0
+    for _ in range(20):
+        one = bench.work(20, 20, in_ms=400)
+        try:
+            bench.admit(one)
+        except DeadlineUnmeetableError:
+            refused += 1
+            continue
+        break
+    assert refused == 7
+    bench.served()
+    assert one.is_scored, "it is computed whatever the prediction says"
+
+
+def test_while_the_engine_works_refusals_are_meant() -> None:
+    bench = Bench()
+    bench.admit(bench.work(*[20] * 30))
+    for _ in range(15):
+        with pytest.raises(DeadlineUnmeetableError):
+            bench.admit(bench.work(20, in_ms=5))
+        bench.step()

@@ -1,0 +1,65 @@
+"""A service of its own for a benchmark: the real program in a process of its own, on a free port."""
+
+import collections
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+ROOT = Path(__file__).parents[1]
+
+
+class Served:
+    """A running service."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+
+    def metrics(self) -> dict[str, float]:
+        """Every series of /metrics and its value."""
+        with urlopen(f"http://{self.host}:{self.port}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {series: float(value) for series, value in pairs}
+
+
+@contextmanager
+def serving(artifact: Path, *arguments: str) -> Iterator[Served]:
+    """`python -m service` on `artifact`, ready; ended afterwards.
+
+    Raises:
+        RuntimeError: it ended before it was ready.
+    """
+    command = [sys.executable, "-m", "service", "--artifact", str(artifact), "--port", "0", "--log-format", "text"]
+    process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        served = _wait_until_ready(process)
+        # A full pipe would stop the service.
+        threading.Thread(target=lambda: collections.deque(process.stderr or (), maxlen=0), daemon=True).start()
+        yield served
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_until_ready(process: "subprocess.Popen[str]") -> Served:
+    lines: list[str] = []
+    address: Served | None = None
+    for line in process.stderr or ():
+        lines.append(line)
+        found = re.search(r"running on http://([\d.]+):(\d+)", line)
+        if found:
+            address = Served(found[1], int(found[2]))
+        if address is not None and re.search(r"\bready\b", line):
+            return address
+    raise RuntimeError(f"the service ended: {''.join(lines)}")
+
+
+def figures_of(before: dict[str, float], after: dict[str, float], names: Sequence[str]) -> dict[str, float]:
+    """How much each series has grown."""
+    return {name: after[name] - before[name] for name in names}
