@@ -22,7 +22,7 @@ from training.arms.config import ArmsConfig, Stage
 from training.grpo.answers import AnswerPair
 from training.grpo.stage import BaseCheckpoint
 
-# Rows of the reader's own catalogue; another seed than any arm's data.
+# The reader's own catalogue: its rows at most, and another seed than any arm's data.
 READER_ROWS, READER_SEED = 12000, 1_000_003
 
 
@@ -51,7 +51,7 @@ def write_reader(config: ArmsConfig, folder: Path) -> None:
     if (folder / "model.safetensors").is_file():
         return
     spec = ScoringSpec.preset("minilm-grades").model_copy(update={"attention": "causal"})
-    rows = draw_rows(random.Random(READER_SEED), READER_ROWS)
+    rows = draw_rows(random.Random(READER_SEED), min(READER_ROWS, config.reader.steps * config.reader.batch))
     explained = [(row, render(Explanation.from_json(row["explanation"]), spec.scale)) for row in rows]
     write_base(
         folder.with_name("base"),

@@ -1,0 +1,73 @@
+"""The arms: figures with spread over seeds, explanations and cost, recall per rule."""
+
+from typing import Any
+
+from benchmarks.blocks.tables import read_result, source, table
+
+
+def _cell(arm: dict[str, Any], figure: str, digits: int = 3) -> str:
+    found = arm["figures"].get(figure)
+    return "" if found is None else f"{found['mean']:.{digits}f} ± {found['std']:.{digits}f}"
+
+
+def arms() -> str:
+    """What the grades are worth."""
+    columns = {
+        "accuracy": "accuracy",
+        "macro-F1": "macro_f1",
+        "kappa": "qwk",
+        "nDCG@10": "ndcg_at_10",
+        "ECE": "ece_before",
+        "ECE, calibrated": "ece",
+        "entropy": "grade_entropy",
+        "recall, common rules": "common_recall",
+        "recall, rare rules": "rare_recall",
+    }
+    result = read_result("arms")
+    rows = [
+        [f"`{name}`", arm["says"], *(_cell(arm, figure) for figure in columns.values())]
+        for name, arm in result["arms"].items()
+    ]
+    seeds = {len(arm["seeds"]) for arm in result["arms"].values()}
+    shown = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    note = f"\nMean ± standard deviation over {shown} seeds; entropy in nats, ln 4 = 1.386 is undecided.\n"
+    return table(["arm", "what", *columns], rows) + note + source("arms")
+
+
+def arms_grades() -> str:
+    """F1 per grade."""
+    result = read_result("arms")
+    grades = [key for key in next(iter(result["arms"].values()))["figures"] if key.startswith("f1_grade_")]
+    rows = [[f"`{name}`", *(_cell(arm, grade) for grade in grades)] for name, arm in result["arms"].items()]
+    return table(["arm", *(f"F1 of grade {grade.removeprefix('f1_grade_')}" for grade in grades)], rows)
+
+
+def arms_rules() -> str:
+    """Recall per rule."""
+    result = read_result("arms")
+    rules = sorted(result["rules"], key=lambda rule: -result["rules"][rule]["share"])
+    header = [f"{rule} ({100 * result['rules'][rule]['share']:.3g} %)" for rule in rules]
+    rows = []
+    for name, arm in result["arms"].items():
+        cells = (arm["rules"][rule] for rule in rules)
+        rows.append([f"`{name}`", *(f"{cell['mean']:.2f} ± {cell['std']:.2f}" for cell in cells)])
+    return table(["arm", *header], rows)
+
+
+def arms_answers() -> str:
+    """What the explanations are worth, and what they cost."""
+    columns = {
+        "readable": "readable",
+        "verdict is the grade": "consistent",
+        "quotes found": "grounded",
+        "missing is missing": "truly_missing",
+        "tokens": "answer_tokens",
+    }
+    rows = []
+    for name, arm in read_result("arms")["arms"].items():
+        if "readable" in arm["figures"]:
+            cost = (arm["figures"][key]["mean"] for key in ("answer_ms_per_pair", "grade_ms_per_pair"))
+            whole, grade = cost
+            cells = (_cell(arm, figure, 1 if figure == "answer_tokens" else 3) for figure in columns.values())
+            rows.append([f"`{name}`", *cells, f"{whole / grade:.1f}"])
+    return table(["arm", *columns, "cost of the whole answer, in grades"], rows)
