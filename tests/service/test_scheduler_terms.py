@@ -44,7 +44,7 @@ class Bench:
         batch = self.scheduler.next_batch()
         if batch is None:
             return []
-        self.clock.now += self.cost.seconds(batch.num_tokens)
+        self.clock.now += MS * (batch.num_tokens + 1.1)
         finish(batch)
         if isinstance(batch, PrefixBatch):
             return self.step()
