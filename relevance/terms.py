@@ -157,6 +157,11 @@ class Words:
         found = words(quote)
         return bool(found) and f" {' '.join(found)} " in self.in_order
 
+    def has_keys(self, term: str) -> bool:
+        """Whether the keys of `term`, at least one of them, stand here one after the other."""
+        found = keys(term)
+        return bool(found) and f" {' '.join(found)} " in self.keys_in_order
+
     def lacks(self, term: str) -> bool:
         """Whether no spelling of `term` known here occurs; False where in doubt, or for a term without words."""
         found = keys(term)
