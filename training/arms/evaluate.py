@@ -6,7 +6,7 @@ every rule, so that a rare one counts as well as a common one.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,7 +142,7 @@ def explanation_figures(
 
 
 def evaluate(
-    model: PreTrainedModel, codec: AnswerCodec, splits: dict[str, Sequence[AnswerPair]], num_generated: int
+    model: PreTrainedModel, codec: AnswerCodec, splits: Mapping[str, Sequence[AnswerPair]], num_generated: int
 ) -> dict[str, Any]:
     """All figures of one checkpoint, from its val, test and rules pairs."""
     val, test = splits["val"], splits["test"]
