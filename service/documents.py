@@ -67,8 +67,7 @@ class DocumentPool:
     def _join(self, entry: Entry, document: WaitingDocument, index: int) -> None:
         work = entry.work
         document.waiters[work] = [index]
-        work.num_shared_prompts += 1
-        work.num_shared_tokens += len(document.ids)
+        work.shared.append(index)
         if document.is_taken:  # the engine has it already
             if math.isnan(work.timings.started_at):
                 work.timings.started_at = work.timings.admitted_at

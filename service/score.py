@@ -171,8 +171,8 @@ class Scorer:
                 self._cache.put((keys[index], one) for index, one in zip(missing, records, strict=True) if one)
         for index, record in zip(missing, records, strict=True):
             request.records[index] = record
-        request.num_cached += work.num_shared_prompts
-        self._cache.count(work.num_shared_prompts, work.num_scored - work.num_shared_prompts)
+        request.num_cached += work.num_shared
+        self._cache.count(work.num_shared, work.num_scored - work.num_shared)
 
     async def _tokenise(self, pairs: Sequence[Pair], cut: Cut, deadline: float) -> TokenisedPairs:
         try:

@@ -72,10 +72,8 @@ class ScoreWork:
     timings: Timings = field(default_factory=Timings)
     num_cached_tokens: int = 0
     """Prefix tokens that another request had computed before."""
-    num_shared_prompts: int = 0
+    shared: list[int] = field(default_factory=list)
     """Prompts that another request was already waiting for."""
-    num_shared_tokens: int = 0
-    """Document tokens of those."""
     num_scored: int = 0
     rows: list[NDArray[np.float32] | None] = field(init=False)
     """Label logits [K] of each prompt; None before it is scored."""
@@ -89,12 +87,18 @@ class ScoreWork:
         return self.num_scored == len(self.prompts)
 
     @property
+    def num_shared(self) -> int:
+        """Scored prompts that another request was already waiting for."""
+        return sum(self.rows[index] is not None for index in self.shared)
+
+    @property
     def num_computed_tokens(self) -> int:
         """Tokens that the engine computed for this request and no other, of what was scored."""
         scored = [prompt for prompt, row in zip(self.prompts, self.rows, strict=True) if row is not None]
         prefixes = {prompt.prefix_ids for prompt in scored}
         total = sum(map(len, prefixes)) + sum(len(prompt.document_ids) for prompt in scored)
-        return total - self.num_cached_tokens - self.num_shared_tokens
+        shared = sum(len(self.prompts[index].document_ids) for index in self.shared if self.rows[index] is not None)
+        return total - self.num_cached_tokens - shared
 
     @property
     def has_started(self) -> bool:

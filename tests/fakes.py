@@ -62,6 +62,8 @@ class FakeEngine:
         """Given the ids of each prefix or document, what to raise, if anything."""
         self.is_closed = False
         self.threads: set[str] = set()
+        self.go_on = threading.Event()
+        """For a `fail_on` that waits."""
         self._open = threading.Event()
         self._open.set()
         self._entered = threading.Semaphore(0)

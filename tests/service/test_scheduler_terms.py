@@ -222,7 +222,7 @@ def test_equal_prompts_are_computed_once_at_the_place_of_the_most_urgent() -> No
     other = bench.work(20, in_ms=500)
     bench.admit(slow, other, fast)
     assert bench.scheduler.num_waiting_tokens == 40
-    assert fast.num_shared_prompts == 2
+    assert fast.shared == [0, 1]
     assert bench.step() == [slow, fast]
     assert slow.is_scored
     assert fast.is_scored
