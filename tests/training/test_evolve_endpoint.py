@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from training.data import LabelledPair
+from training.endpoint import EndpointError
 from training.evolve import __main__ as command
 from training.evolve.config import Endpoint
-from training.evolve.llm import EndpointError, LlmProposer
+from training.evolve.llm import LlmProposer
 from training.evolve.proposals import Findings, find_disagreements
 from training.rules import RuleBook
 
@@ -149,13 +150,15 @@ def test_a_model_that_never_answers_well_gives_no_proposal(server: ChatServer, k
 
 def test_a_refused_key_and_a_missing_one(server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "wrong").write_text("another")
-    with pytest.raises(EndpointError, match=r"judge-32b: refused with status 401.*wrong key"):
+    with pytest.raises(EndpointError, match=r"judge-32b: the key is wrong \(status 401.*wrong key"):
         proposer(server.url, tmp_path / "wrong").propose(findings(), 1, 0)
     with pytest.raises(EndpointError, match="none: No such file"):
-        proposer(server.url, tmp_path / "none")
+        proposer(server.url, tmp_path / "none").propose(findings(), 1, 0)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(EndpointError, match="no key: give key_file or OPENAI_API_KEY"):
-        LlmProposer(Endpoint(base_url=server.url, model="judge-32b"), cases_per_proposal=5, made_in_round=1)
+    with pytest.raises(EndpointError, match="no key: give a key file or set OPENAI_API_KEY"):
+        LlmProposer(Endpoint(base_url=server.url, model="judge-32b"), cases_per_proposal=5, made_in_round=1).propose(
+            findings(), 1, 0
+        )
 
 
 def write_run(folder: Path, checkpoint: Path, url: str, key_file: Path) -> list[str]:

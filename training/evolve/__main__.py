@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relevance.provenance import command_line, write_result
+from training.endpoint import EndpointError
 from training.evolve.config import EvolveConfig
-from training.evolve.llm import EndpointError
 from training.evolve.loop import EvolutionRun
 
 

@@ -6,6 +6,7 @@ edited rule is a valid one and at least one of its pairs comes under it within i
 an answer that is no use is asked for again. What the endpoint says is data: nothing of it is run or looked up.
 """
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from relevance.spec import describe
+from training.endpoint import explain_failure, open_async_client
 from training.evolve.config import Endpoint
 from training.evolve.proposals import Case, Findings, Proposal, RuleFinding
 from training.rules.book import Condition, Effect, Origin, Rule
 from training.rules.predicates import PREDICATES
 
+_MAX_RETRIES = 2
 _SYSTEM = """You edit the rule book of a search relevance judge. Grades go from 0 (irrelevant) to {top} (perfect).
 You get one rule and pairs on which a scorer and the gold judgement disagree. Gold is right. Answer with one JSON object
 and nothing else:
@@ -28,10 +31,6 @@ and nothing else:
 "cases": [{{"query": ..., "document": ..., "grade": ...}}, ...]}}
 Exactly one of at_most and at_least is a number. Write {num_cases} new, varied and difficult cases that the rule
 decides, in the style of the pairs shown. Predicates: {predicates}."""
-
-
-class EndpointError(RuntimeError):
-    """The endpoint cannot be used; the message says which one and why."""
 
 
 class _CaseAnswer(BaseModel):
@@ -54,54 +53,43 @@ class _Answer(BaseModel):
     cases: tuple[_CaseAnswer, ...] = Field(min_length=1)
 
 
-def open_client(endpoint: Endpoint) -> openai.OpenAI:
-    """A client of the endpoint.
-
-    Raises:
-        EndpointError: there is no key.
-    """
-    key: str | None = None
-    if endpoint.key_file is not None:
-        try:
-            key = Path(endpoint.key_file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise EndpointError(f"{endpoint.key_file}: {error.strerror}") from error
-    try:
-        return openai.OpenAI(base_url=endpoint.base_url, api_key=key, timeout=endpoint.timeout_s, max_retries=2)
-    except openai.OpenAIError as error:
-        raise EndpointError(f"{endpoint.base_url}: no key: give key_file or OPENAI_API_KEY ({error})") from error
-
-
 class LlmProposer:
     """Asks an endpoint for one proposal per rule."""
 
     def __init__(self, endpoint: Endpoint, cases_per_proposal: int, made_in_round: int) -> None:
         self._endpoint, self._num_cases, self._round = endpoint, cases_per_proposal, made_in_round
-        self._client = open_client(endpoint)
 
     def propose(self, findings: Findings, count: int, seed: int) -> list[Proposal]:
         """One usable proposal for each of the worst rules, up to `count`.
 
         Raises:
-            EndpointError: unreachable, or it refuses the key or the model.
+            EndpointError: no key, unreachable, or it refuses the key or the model.
         """
+        return asyncio.run(self._propose(findings, count, seed))
+
+    async def _propose(self, findings: Findings, count: int, seed: int) -> list[Proposal]:
+        endpoint = self._endpoint
+        key_file = None if endpoint.key_file is None else Path(endpoint.key_file)
         proposals: list[Proposal] = []
-        for finding in findings.ranked:
-            if len(proposals) == count:
-                break
-            if finding.num_wrong:
-                proposal = self._ask(findings, finding, seed)
-                if proposal is not None and proposal.key not in findings.tried:
-                    proposals.append(proposal)
+        async with open_async_client(endpoint.base_url, key_file, endpoint.timeout_s, _MAX_RETRIES) as client:
+            for finding in findings.ranked:
+                if len(proposals) == count:
+                    break
+                if finding.num_wrong:
+                    proposal = await self._ask(client, findings, finding, seed)
+                    if proposal is not None and proposal.key not in findings.tried:
+                        proposals.append(proposal)
         return proposals
 
-    def _ask(self, findings: Findings, finding: RuleFinding, seed: int) -> Proposal | None:
+    async def _ask(
+        self, client: openai.AsyncOpenAI, findings: Findings, finding: RuleFinding, seed: int
+    ) -> Proposal | None:
         messages: list[ChatCompletionMessageParam] = [
             {"role": "system", "content": self._instructions(findings)},
             {"role": "user", "content": json.dumps(self._shown(findings, finding), ensure_ascii=False)},
         ]
         for attempt in range(self._endpoint.max_tries):
-            text = self._complete(messages, seed + attempt)
+            text = await self._complete(client, messages, seed + attempt)
             try:
                 return self._read(text, finding.rule, findings.book.num_grades)
             except ValueError as error:
@@ -128,21 +116,13 @@ class LlmProposer:
         rule = finding.rule.model_dump(exclude={"origin", "examples"}, exclude_none=True)
         return {"rule": rule, "gold_keeps_it": round(finding.gold_keeps, 2), "disagreements": pairs}
 
-    def _complete(self, messages: list[ChatCompletionMessageParam], seed: int) -> str:
-        where = f"{self._endpoint.base_url}, model {self._endpoint.model}"
+    async def _complete(self, client: openai.AsyncOpenAI, messages: list[ChatCompletionMessageParam], seed: int) -> str:
         try:
-            answer = self._client.chat.completions.create(
-                model=self._endpoint.model,
-                messages=messages,
-                response_format={"type": "json_object"},
-                seed=seed,
+            answer = await client.chat.completions.create(
+                model=self._endpoint.model, messages=messages, response_format={"type": "json_object"}, seed=seed
             )
-        except openai.APITimeoutError as error:
-            raise EndpointError(f"{where}: no answer in {self._endpoint.timeout_s:g} s") from error
-        except openai.APIConnectionError as error:
-            raise EndpointError(f"{where}: cannot be reached ({error.__cause__ or error})") from error
-        except openai.APIStatusError as error:
-            raise EndpointError(f"{where}: refused with status {error.status_code}: {error.message}") from error
+        except openai.APIError as error:
+            raise explain_failure(error, f"{self._endpoint.base_url}, model {self._endpoint.model}") from error
         return (answer.choices[0].message.content if answer.choices else None) or ""
 
     def _read(self, text: str, rule: Rule, num_grades: int) -> Proposal:
