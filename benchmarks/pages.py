@@ -12,10 +12,17 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks.blocks import code, quality, speed
+from benchmarks.blocks import code, explanations, quality, speed
 from benchmarks.blocks.tables import ROOT
 
-PAGES = ("README.md", "docs/numbers.md", "docs/architecture.md", "docs/api.md", "artifacts/default/README.md")
+PAGES = (
+    "README.md",
+    "docs/numbers.md",
+    "docs/architecture.md",
+    "docs/api.md",
+    "docs/explanations.md",
+    "artifacts/default/README.md",
+)
 _BLOCK = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 BLOCKS: dict[str, Callable[[], str]] = {
@@ -26,6 +33,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cross_encoder": quality.cross_encoder,
     "parity": quality.parity,
     "engine": speed.engine,
+    "criteria_agreement": explanations.criteria_agreement,
+    "grammar": explanations.grammar,
     "modules": code.modules,
     "errors": code.errors,
 }

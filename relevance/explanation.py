@@ -2,7 +2,7 @@
 
     answer       <grade token> <explanation>
     explanation  wants: usb c cable 2 m | exactness: 2 | coverage: 2 | topicality: 3 | context: 3 |
-                 evidence: < USB-C to USB-C cable > < 60 W > | missing: 2 ; m | verdict: highly relevant |
+                 evidence: < USB-C to USB-C cable > < 60 W > | missing: 2 | verdict: highly relevant |
 
 One line, every step closed by `|`, so the text of a step ends where it says so and a truncated explanation shows as
 one. A list that is empty reads `none`. The marks `|`, `<`, `>` and `;` occur nowhere else: texts of users have others
