@@ -105,7 +105,7 @@ def bodies(seed: int, num_documents: int) -> Iterator[bytes]:
 @contextmanager
 def running(*arguments: str) -> Iterator[Service]:
     """A service on a port of its own, ready, with the score cache off."""
-    command = [sys.executable, "-m", "service", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "service", "--port", "0", "--score-cache-mib", "0", *arguments]
     num_workers = int(arguments[arguments.index("--workers") + 1]) if "--workers" in arguments else 1
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
