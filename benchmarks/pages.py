@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks.blocks import code, explanations, quality, speed
+from benchmarks.blocks import code, explanations, operations, quality, speed
 from benchmarks.blocks.tables import ROOT
 
 PAGES = (
@@ -21,6 +21,7 @@ PAGES = (
     "docs/architecture.md",
     "docs/api.md",
     "docs/explanations.md",
+    "docs/operating.md",
     "artifacts/default/README.md",
 )
 _BLOCK = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -37,6 +38,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "grammar": explanations.grammar,
     "modules": code.modules,
     "errors": code.errors,
+    "workers": operations.workers,
 }
 
 

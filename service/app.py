@@ -24,7 +24,7 @@ from engine.ort import OrtEngine
 from relevance.artifact import Artifact, load_artifact
 from service.access import Access, read_keys
 from service.admin import create_admin_router
-from service.assembly import Assembler, new_stamp, open_remote
+from service.assembly import Assembler, new_stamp, num_threads_for, open_remote
 from service.beside import Beside, open_shadow, open_tracing
 from service.control import Control
 from service.deadlines import Deadlines
@@ -179,7 +179,7 @@ def _add_outer_layers(
 def _builder(
     factory: EngineFactory | None, settings: Settings, readiness: Readiness, clock: Callable[[], float]
 ) -> Callable[[LiveModel], Engine]:
-    build = factory or (lambda built: OrtEngine(built, num_threads=settings.num_threads))
+    build = factory or (lambda built: OrtEngine(built, num_threads=num_threads_for(built, settings.num_threads)))
 
     def build_engine(model: LiveModel) -> Engine:
         engine = build(model.artifact)

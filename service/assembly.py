@@ -20,6 +20,14 @@ from service.score import Scorer
 from service.score_cache import ScoreCache
 from service.settings import InvalidSettingsError, Settings
 
+# Below this, operators are too short for a second thread to pay: results/workers.json.
+SMALL_HIDDEN_SIZE = 1024
+
+
+def num_threads_for(artifact: Artifact, asked: int | None) -> int | None:
+    """Threads of one model run; None leaves it to ONNX Runtime, which takes one per physical core."""
+    return 1 if asked is None and artifact.manifest.graph.hidden_size < SMALL_HIDDEN_SIZE else asked
+
 
 class Assembler:
     """Builds a LiveModel for any artifact; what all of them share is given here once."""

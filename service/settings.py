@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     """Processes that serve the port, each with the model in its own memory; docs/operating.md says when more than one
     pays."""
     num_threads: int | None = Field(default=None, ge=1)
-    """Threads of one model run; unset: one per physical core."""
+    """Threads of one model run; unset: one for a small model, one per physical core for a larger one."""
     max_pack_tokens: int = Field(default=DEFAULT_PACK_TOKENS, ge=16)
     """Tokens the engine takes in one run. Larger packs serve more pairs a second only while the caches of the
     processor hold them; smaller ones let a waiting request in sooner."""
