@@ -1,4 +1,4 @@
-"""Deadlines over the real application: where they come from, what is refused, what expires, what partial answers are."""
+"""Deadlines over the real application: where they come from, what is refused, what expires, what is partial."""
 
 import asyncio
 from typing import Any
@@ -90,9 +90,12 @@ async def test_of_two_timeouts_the_shorter_counts_and_the_default_is_a_setting(s
 async def test_what_cannot_be_in_time_is_refused_before_it_is_tokenised(service: Service) -> None:
     service.app.state.control._deployment.current.scheduler.cost.start([(1, 1e-3), (100, 0.1)])
     with service.engine.blocked():
-        first = await service.blocked_score({"query": "first", "documents": [f"{n} " * 40 for n in range(100)]})
-        response = await service.score({**BODY, "timeout_ms": 2000})
-        rerank = await service.client.post("/rerank", json={"query": "q", "texts": DOCUMENTS, "timeout_ms": 2000})
+        first = await service.blocked_score(
+            {**BODY, "documents": [f"{n} " * 40 for n in range(100)], "timeout_ms": 30_000}
+        )
+        late = {"timeout_ms": 2000, "priority": 1}  # behind the first, which takes 12 s
+        response = await service.score({**BODY, **late})
+        rerank = await service.client.post("/rerank", json={"query": "q", "texts": DOCUMENTS, **late})
         waiting = await service.metric("relevance_waiting_documents")
     await first
     assert response.status_code == 429
