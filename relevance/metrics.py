@@ -95,6 +95,19 @@ def mean_reciprocal_rank(
     return float(np.mean(values)) if values else float("nan")
 
 
+def confusion(predicted: ArrayLike, gold: ArrayLike, num_grades: int) -> NDArray[np.int64]:
+    """Counts [K, K]: row the gold grade, column the predicted one."""
+    counts = np.zeros((num_grades, num_grades), dtype=np.int64)
+    np.add.at(counts, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
+    return counts
+
+
+def entropy(distribution: ArrayLike) -> NDArray[np.float64]:
+    """Entropy in nats of each distribution, [N] from [N, K]; ln K where all grades are as likely."""
+    p = np.asarray(distribution, dtype=np.float64)
+    return np.asarray(-(p * np.log(np.where(p > 0.0, p, 1.0))).sum(axis=1), dtype=np.float64)
+
+
 def expected_calibration_error(distribution: ArrayLike, gold: ArrayLike, num_bins: int = 15) -> float:
     """Confidence ECE (Guo et al. 2017): mean |confidence - accuracy| over equal-width bins, weighted by size."""
     p, g = np.asarray(distribution, dtype=np.float64), np.asarray(gold)

@@ -6,7 +6,8 @@
 Prints a table and, as its last line, one JSON object: accuracy, macro_f1, qwk, ndcg_at_10, ece, num_pairs and
 num_queries (of the only file, or of each). With --url the pairs go through `POST /score`, one request per
 query, and the figures are computed from what came back. They must be those of the artifact in process to 1e-6;
-the exit status is 1 where they are not.
+the exit status is 1 where they are not. With --out the result holds, of each file in process, those of
+`training.grade_figures` as well: F1 and recall per grade, recall per rule, calibration error before and after, entropy.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from relevance.pair import Pair
 from relevance.provenance import command_line, write_result
 from relevance.scoring import FloatArray, expected_score, most_likely_grade
 from training.data import LabelledPair, read_pairs
+from training.grade_figures import grade_details
 
 _MAX_DOCUMENTS = 500
 MAX_DIFFERENCE = 1e-6
@@ -97,18 +99,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     scorer = LocalScorer.open(args.artifact, num_threads=args.threads)
     scale = scorer.artifact.manifest.spec.scale
+    temperature = scorer.artifact.manifest.spec.temperature
     figures: dict[str, dict[str, float]] = {}
+    details: dict[str, dict[str, Any]] = {}
     difference = 0.0
     for path in args.data:
         pairs = read_pairs(path, scale.num_grades)
         name = f"{path.parent.name}/{path.name.removesuffix('.gz').removesuffix('.jsonl')}"
-        figures[name] = figures_of(score_in_process(scorer, pairs), pairs, scale.gains)
+        scored = score_in_process(scorer, pairs)
+        figures[name] = figures_of(scored, pairs, scale.gains)
+        details[name] = grade_details(scored[0], temperature, pairs, scale)
         if args.url:
             over_http = figures_of(score_over_http(args.url, pairs, scale.num_grades), pairs, scale.gains)
             difference = max(difference, *(abs(over_http[key] - value) for key, value in figures[name].items()))
             figures[name] = over_http
     print_table(figures)
-    result: dict[str, Any] = {"model": scorer.artifact.model_id, "figures": figures}
+    result: dict[str, Any] = {"model": scorer.artifact.model_id, "figures": figures, "details": details}
     if args.url:
         result["largest_difference_from_in_process"] = difference
         print(f"largest difference from the same figures in process: {difference:.2e}")

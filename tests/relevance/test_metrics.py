@@ -68,6 +68,15 @@ def test_calibration_error_by_hand() -> None:
     assert metrics.expected_calibration_error(distribution, [0, 1, 1, 1]) == pytest.approx(0.2)
 
 
+def test_confusion_has_gold_in_rows() -> None:
+    assert metrics.confusion([0, 1, 1], [0, 0, 1], 2).tolist() == [[1, 1], [0, 1]]
+
+
+def test_entropy_by_hand() -> None:
+    found = metrics.entropy([[0.5, 0.5], [1.0, 0.0], [0.25, 0.75]])
+    assert found == pytest.approx([np.log(2), 0.0, -0.25 * np.log(0.25) - 0.75 * np.log(0.75)])
+
+
 def test_brier_by_hand() -> None:
     assert metrics.brier([[0.8, 0.2], [0.5, 0.5]], [0, 1]) == pytest.approx((0.08 + 0.5) / 2)
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.api.test_program import TINY, running
@@ -23,6 +24,11 @@ def test_last_line_is_json_and_http_agrees_with_in_process(
     over_http = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert over_http == pytest.approx(local, abs=1e-6, nan_ok=True)
     record = json.loads((tmp_path / "http.json").read_text())
+    (details,) = record["details"].values()
+    assert details["ece"]["after"] == pytest.approx(local["ece"])
+    assert np.mean([row["f1"] for row in details["grades"].values() if row["gold"] or row["predicted"]]) == (
+        pytest.approx(local["macro_f1"])
+    )
     assert record["largest_difference_from_in_process"] <= 1e-6
     assert str(data_dir) not in record["command"]
     assert {"date", "commit", "machine"} <= set(record)
