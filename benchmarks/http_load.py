@@ -64,7 +64,10 @@ WORDS = (
 )
 
 
-Connections = deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+# Idle ones, and since when.
+Connections = deque[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]]
+# A service may close what has been idle for long just as the next request is sent.
+KEPT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +98,17 @@ def free_of_caches(rng: random.Random, num_documents: int) -> bytes:
     return json.dumps(body).encode()
 
 
-def bodies(seed: int, num_documents: int) -> Iterator[bytes]:
-    """Endless different bodies, the same for a seed."""
+def bodies(seed: int, sizes: Sequence[int]) -> Iterator[bytes]:
+    """Endless different bodies, the same for a seed, each of as many documents as one of `sizes`."""
     rng = random.Random(seed)
     while True:
-        yield free_of_caches(rng, num_documents)
+        yield free_of_caches(rng, rng.choice(sizes))
 
 
 @contextmanager
 def running(*arguments: str) -> Iterator[Service]:
-    """A service on a port of its own, ready, with the score cache off."""
-    command = [sys.executable, "-m", "service", "--port", "0", "--score-cache-mib", "0", *arguments]
+    """A service on a port of its own, ready."""
+    command = [sys.executable, "-m", "service", "--port", "0", *arguments]
     num_workers = int(arguments[arguments.index("--workers") + 1]) if "--workers" in arguments else 1
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
@@ -140,14 +143,14 @@ async def ask(
         if b"connection: close" in head.lower():
             writer.close()
         else:
-            connections.append((reader, writer))
+            connections.append((reader, writer, time.monotonic()))
         return int(head[9:12])
     except (OSError, asyncio.IncompleteReadError):
         return 0
 
 
 async def closed_loop(
-    service: Service, num_documents: int, num_clients: int, seconds: float
+    service: Service, sizes: Sequence[int], num_clients: int, seconds: float
 ) -> tuple[list[Sample], float]:
     """What `num_clients` clients got that began within `seconds`, and the seconds until the last was answered."""
     samples: list[Sample] = []
@@ -156,25 +159,25 @@ async def closed_loop(
 
     async def client(seed: int) -> None:
         connections: Connections = deque()
-        for body in bodies(seed, num_documents):
+        for body in bodies(seed, sizes):
             began = time.perf_counter()
             if began >= end:
                 break
             status = await ask(service, connections, body)
             samples.append(Sample(status, time.perf_counter() - began))
-        for _, writer in connections:
+        for _, writer, _ in connections:
             writer.close()
 
     await asyncio.gather(*(client(seed) for seed in range(num_clients)))
     return samples, time.perf_counter() - started
 
 
-async def open_loop(service: Service, num_documents: int, rate: float, seconds: float) -> list[Sample]:
+async def open_loop(service: Service, sizes: Sequence[int], rate: float, seconds: float) -> list[Sample]:
     """What came of requests sent at `rate` a second, at random times, for `seconds`."""
     rng = random.Random(0)
     samples: list[Sample] = []
     connections: Connections = deque()
-    source = bodies(1, num_documents)
+    source = bodies(1, sizes)
     began = time.perf_counter()
 
     async def one(send_at: float, body: bytes) -> None:
@@ -191,7 +194,7 @@ async def open_loop(service: Service, num_documents: int, rate: float, seconds: 
         task.add_done_callback(under_way.discard)
         send_at += rng.expovariate(rate)
     await asyncio.gather(*under_way)
-    for _, writer in connections:
+    for _, writer, _ in connections:
         writer.close()
     return samples
 

@@ -24,6 +24,7 @@ from relevance.provenance import command_line, write_result
 
 NUM_CLIENTS = 8
 SIZES = (1, 100)
+CACHES = ("--prefix-cache-mib", "16", "--score-cache-mib", "0")
 Split = tuple[int, int]
 
 
@@ -51,8 +52,8 @@ def measure(service: Service, num_documents: int, seconds: float) -> dict[str, f
     """Figures of one size of request in one round."""
     pids = [*processes_of(service.pid), os.getpid()]
     before = busy_seconds(pids)
-    together, elapsed_s = asyncio.run(closed_loop(service, num_documents, NUM_CLIENTS, seconds))
-    alone, _ = asyncio.run(closed_loop(service, num_documents, 1, seconds / 2))
+    together, elapsed_s = asyncio.run(closed_loop(service, [num_documents], NUM_CLIENTS, seconds))
+    alone, _ = asyncio.run(closed_loop(service, [num_documents], 1, seconds / 2))
     busy, own = (after - first for after, first in zip(busy_seconds(pids), before, strict=True))
     if any(sample.status != 200 for sample in (*together, *alone)):
         raise RuntimeError(f"not everything was answered: {sorted({sample.status for sample in together})}")
@@ -80,10 +81,18 @@ def run(artifact: Path, seconds: float, num_rounds: int) -> list[dict[str, Any]]
     with contextlib.ExitStack() as stack:
         services: dict[Split, Service] = {}
         for split in splits(len(os.sched_getaffinity(0))):
-            arguments = ("--artifact", str(artifact), "--workers", str(split[0]), "--num-threads", str(split[1]))
-            services[split] = stack.enter_context(running(*arguments, "--prefix-cache-mib", "16"))
+            arguments = (
+                "--artifact",
+                str(artifact),
+                "--workers",
+                str(split[0]),
+                "--num-threads",
+                str(split[1]),
+                *CACHES,
+            )
+            services[split] = stack.enter_context(running(*arguments))
             # The first requests of a process are slower than all that follow.
-            asyncio.run(closed_loop(services[split], 10, NUM_CLIENTS, 0.5))
+            asyncio.run(closed_loop(services[split], [10], NUM_CLIENTS, 0.5))
         for _ in range(num_rounds):
             for num_documents in SIZES:
                 for split, service in services.items():

@@ -17,6 +17,9 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+# Longer than load balancers and clients keep an idle connection (60 s is common): whoever closes first must not be the
+# one that does not know whether a request is on its way.
+KEEP_ALIVE_S = 75
 # After `on_cut` every request has its answer, an error if nothing else; this is for one that does not go out.
 LAST_ANSWERS_S = 5
 
@@ -79,5 +82,6 @@ def server_config(app: ASGIApp, host: str, port: int, drain_s: int) -> uvicorn.C
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=drain_s + LAST_ANSWERS_S,
     )
