@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from modeling.float32_attention import use_float32_attention
 from modeling.forward import hidden_states, vocabulary_logits
 from relevance.attention import Attention
 from training.data import Example, pad, token_batches
@@ -31,6 +32,8 @@ class CheckpointScorer:
     def __init__(
         self, model: PreTrainedModel, attention: Attention, label_token_ids: Sequence[int], *, bfloat16: bool
     ) -> None:
+        if bfloat16:
+            use_float32_attention(model)
         self.model, self.attention, self._bfloat16 = model, attention, bfloat16
         self.label_token_ids = torch.tensor(label_token_ids)
 
