@@ -1,7 +1,7 @@
 """Attention in float32 inside a bfloat16 training step on a CPU.
 
-PyTorch 2.13's fused attention has a slow bfloat16 backward pass there: 154 ms against 33 ms in float32 for 50 rows of 80
-tokens (forward 10 and 13 ms), which made attention half of a training step.
+PyTorch 2.13's fused attention has a slow bfloat16 backward pass there: 154 ms against 33 ms in float32 for 50 rows of
+80 tokens (forward 10 and 13 ms), which made attention half of a training step.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ NAME = "float32_sdpa"
 
 
 def float32_attention(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    _module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
     """What `transformers` asks of an attention function: [B, heads, L, D] in, [B, L, heads, D] out."""
     is_grouped = key.shape[1] != query.shape[1]
