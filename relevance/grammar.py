@@ -126,11 +126,7 @@ class PairGrammar:
         self._grammar, self._spans = grammar, spans
         wanted = grammar.spell_terms(terms(query))
         self._wants = [(term, ids) for term, ids in wanted if len(words(term)) <= MAX_WANTS_WORDS]
-        lacking = [
-            found
-            for found in wanted
-            if is_content(found[0]) and found[0].lower() != NOTHING and document.lacks(found[0])
-        ]
+        lacking = [found for found in wanted if is_content(found[0]) and document.lacks(found[0])]
         first = {tuple(keys(found[0])): found for found in reversed(lacking)}
         self._missing = [found for found in lacking if first[tuple(keys(found[0]))] is found]
         self._grade = grade

@@ -177,6 +177,31 @@ def test_quotes_are_in_order_and_apart(kind: str) -> None:
 
 
 @both_kinds
+def test_there_are_at_most_three_quotes(kind: str) -> None:
+    pair = open_pair(kind, "x", "a a a a a a")
+    close, open_ = (GRAMMARS[kind].tokenizer.encode_literal(f" {mark}")[0] for mark in "><")
+
+    def eager(allowed: tuple[int, ...]) -> int:
+        return next((token for token in (close, open_) if token in allowed), min(allowed))
+
+    assert GRAMMARS[kind].tokenizer.decode(decode(pair, eager)).count("<") == MAX_QUOTES
+
+
+@both_kinds
+def test_quotes_that_read_alike_are_found_one_behind_the_other(kind: str) -> None:
+    gold = Explanation("x", 0, 0, 0, 0, ("red cup", "cup"), (), 1)
+    path = open_pair(kind, "x", "a red cup, a red hat and a cup").encode(gold)
+    assert read(kind, path).evidence == gold.evidence
+
+
+def test_quotes_do_not_end_in_a_blank() -> None:
+    ids = byte_level_tokenizer().encode_user_texts(["60 7"])[0]  # a digit has no blank of its own
+    spans = QuotableSpans(ids, GRAMMARS["byte level"].surfaces, 24)
+    assert [byte_level_tokenizer().decode([t]) for t in ids] == ["6", "0", " ", "7"]
+    assert [p for p in range(5) if spans.can_end(p)] == [2, 4]
+
+
+@both_kinds
 def test_a_repeated_beginning_keeps_both_ways_open(kind: str) -> None:
     ids = GRAMMARS[kind].tokenizer.encode_user_texts
     pair = open_pair(kind, "x", "a red cup and a red hat")
