@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.metrics import STAGES
@@ -67,3 +68,48 @@ async def test_counters_follow_the_traffic(service: Service) -> None:
     assert await service.metric("relevance_pack_documents_sum") == 4
     assert await service.metric("relevance_pack_tokens_sum") == 4 * 3
     assert await service.metric("relevance_prefix_batch_tokens_sum") == 2
+
+
+async def test_the_exposition_keeps_the_rules_of_prometheus(service: Service) -> None:
+    await service.score(GOOD)
+    response = await service.client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    families = list(text_string_to_metric_families(response.text))
+    assert len({family.name for family in families}) == len(families)
+    for family in families:
+        name = family.name
+        assert re.fullmatch(r"(relevance|process)_[a-z][a-z0-9_]*", name)
+        assert family.documentation.strip().endswith("."), f"{name} has no HELP that says what it is"
+        assert not re.search(r"_(ms|milliseconds|minutes|mib|kb|percent)$", name), f"{name}: seconds, bytes, shares"
+        names = {sample.name for sample in family.samples}
+        if family.type == "counter":
+            assert names == {f"{name}_total"}
+        elif family.type == "histogram":
+            assert names == {f"{name}_bucket", f"{name}_sum", f"{name}_count"}
+            check_buckets(family)
+        else:
+            assert family.type == "gauge"
+            assert names == {name}
+        labels = [tuple(sorted(sample.labels.items())) for sample in family.samples if "_bucket" not in sample.name]
+        assert len({(sample.name, tuple(sorted(sample.labels.items()))) for sample in family.samples}) == len(
+            family.samples
+        )
+        # Nothing a caller sends may become a label: series would grow without bound.
+        assert len(labels) <= 100
+
+
+def check_buckets(family: Metric) -> None:
+    """Each series' buckets rise, end at +Inf and hold as many as its count."""
+    series: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
+    counts = {}
+    for sample in family.samples:
+        labels = {key: value for key, value in sample.labels.items() if key != "le"}
+        key = tuple(sorted(labels.items()))
+        if sample.name.endswith("_bucket"):
+            series.setdefault(key, []).append((float(sample.labels["le"]), sample.value))
+        elif sample.name.endswith("_count"):
+            counts[key] = sample.value
+    for key, buckets in series.items():
+        assert buckets == sorted(buckets)
+        assert [value for _, value in buckets] == sorted(value for _, value in buckets)
+        assert buckets[-1] == (float("inf"), counts[key])
