@@ -148,12 +148,12 @@ def _measure(
     """Say in the response's header and in the metrics where the time went and what was scored."""
     now = endpoints.clock()
     seconds = _stage_seconds(scored.stages, now)
-    response.headers["Server-Timing"] = ", ".join(f"{stage};dur={1e3 * took:.3f}" for stage, took in seconds.items())
+    shown = {**seconds, "total": now - started_at}
+    response.headers["Server-Timing"] = ", ".join(f"{stage};dur={1e3 * took:.3f}" for stage, took in shown.items())
     endpoints.deadlines.observe(scored.usage.num_pairs, seconds["post"])
     metrics = endpoints.metrics
-    for stage, took in seconds.items():
+    for stage, took in shown.items():
         metrics.observe_stage(stage, took)
-    metrics.observe_stage("total", now - started_at)
     metrics.count_request("ok" if scored.pairs.num_scored == scored.usage.num_pairs else "partial")
     metrics.count_dialect(dialect.name)
     metrics.count_pairs(scored.usage.num_pairs, scored.usage.num_distinct_pairs, sum(scored.pairs.truncated))

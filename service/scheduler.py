@@ -38,7 +38,7 @@ TURN_OF_OLDEST = 8
 # So many refusals in a row for the deadline's sake, with no engine call between them, and the next one is let in: a
 # prediction that nobody tests any more must not keep everybody out.
 MAX_UNTESTED_REFUSALS = 7
-# A request is given up only where it would be late even if its calls took this share of what is predicted.
+# A request is given up only where it would be late even if it took this share of what a promise reckons with.
 HOPE = 0.7
 
 

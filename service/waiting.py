@@ -17,7 +17,7 @@ from service.cost import CostModel
 from service.work import ScoreWork, SharedPrefix, Terms, WaitingDocument
 
 # A prediction is right on average; a promise must hold more often than every second time.
-CAUTION = 1.1
+CAUTION = 1.2
 
 Key = tuple[int, float, int]
 

@@ -143,7 +143,7 @@ async def test_requests_share_packs(service: Service) -> None:
 async def test_server_timing(service: Service) -> None:
     response = await service.score({"query": "q", "documents": ["d"]})
     number = r"\d+\.\d{3}"
-    pattern = rf"tokenise;dur={number}, queue;dur={number}, infer;dur={number}, post;dur={number}"
+    pattern = rf"tokenise;dur={number}, queue;dur={number}, infer;dur={number}, post;dur={number}, total;dur={number}"
     assert re.fullmatch(pattern, response.headers["server-timing"])
     for stage in ("tokenise", "queue", "infer", "post", "total"):
         assert await service.metric(f'relevance_stage_seconds_count{{stage="{stage}"}}') == 1
