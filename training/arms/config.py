@@ -32,6 +32,8 @@ class Arm(StrictConfig):
     order: Order = "grade_first"
     steps: int | None = Field(default=None, ge=1)
     """Instead of the stage's."""
+    learning_rate: float | None = Field(default=None, gt=0.0)
+    """Of a supervised arm, instead of the stage's."""
     credit: Literal["whole", "stepwise"] = "stepwise"
     anchor: Anchor = Anchor()
     exact_grade: float = 0.0

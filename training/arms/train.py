@@ -125,7 +125,8 @@ class Bench:
 
     def _supervised(self, arm: Arm, seed: int, base: BaseCheckpoint) -> Trainer:
         stage = self.config.supervised
-        stage = stage.model_copy(update={"steps": arm.steps or stage.steps})
+        own = {"steps": arm.steps, "learning_rate": arm.learning_rate}
+        stage = stage.model_copy(update={name: value for name, value in own.items() if value is not None})
         trl = trl_fields(stage, self.folder(arm.name, seed), seed)
         for name in ("output_dir", "seed", "report_to"):
             del trl[name]

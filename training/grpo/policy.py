@@ -33,6 +33,7 @@ def build(config: PolicyConfig, data_dir: Path, run_dir: Path) -> tuple[Stepwise
     base = BaseCheckpoint(config.base_model, config.spec)
     codec = base.codec(config.order)
     task = PolicyTask(draw_pairs(config, data_dir, base.spec.scale.num_grades), codec, config)
+    args = trl_config(config, run_dir)  # what TRL refuses claims no folder
     claim_run(run_dir, config)
-    trainer = StepwiseGrpoTrainer(base.path, trl_config(config, run_dir), task, base.tokenizer, [JsonLinesLog(run_dir)])
+    trainer = StepwiseGrpoTrainer(base.path, args, task, base.tokenizer, [JsonLinesLog(run_dir)])
     return trainer, base

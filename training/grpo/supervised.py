@@ -61,7 +61,6 @@ def build(
     base = BaseCheckpoint(config.base_model, config.spec)
     codec = base.codec(config.order)
     pairs = draw_pairs(config, data_dir, base.spec.scale.num_grades)
-    claim_run(run_dir, config)
     args = SFTConfig(
         **{
             "max_length": None,
@@ -72,6 +71,7 @@ def build(
             "report_to": "none",
         }
     )
+    claim_run(run_dir, config)
     trainer = AnswerSftTrainer(
         codec,
         config.grade_weight,

@@ -164,6 +164,12 @@ def test_a_run_folder_holds_one_configuration(tmp_path: Path, answering: Path, a
         trainer_of(tmp_path, answers_dir, config(answering, seed=1))
 
 
+def test_what_trl_refuses_claims_no_folder(tmp_path: Path, answering: Path, answers_dir: Path) -> None:
+    with pytest.raises(ValueError, match="divisible by num_generations"):
+        build(config(answering, trl={"num_generations": 3}), answers_dir, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_trl_still_has_what_is_overridden() -> None:
     expected = {
         "_tokenize_prompts": ["self", "prompts"],
