@@ -35,6 +35,7 @@ class Control:
         self._siblings: Siblings | None = None
         self._prepared: LiveModel | None = None
         self._settled = asyncio.Event()
+        self._forgetting: asyncio.Task[None] | None = None
         self._render: Callable[[], bytes] = bytes
         self._settings = settings
         self._readiness = readiness
@@ -90,7 +91,10 @@ class Control:
         old = self._commit(model)
         if self._siblings is not None:
             self._siblings.remember_artifact(folder)
-            await self._siblings.ask_all("commit", str(folder), SWAP_TIMEOUT_S)
+            answers = await self._siblings.ask_all("commit", str(folder), SWAP_TIMEOUT_S)
+            behind = [index for index, answer in answers.items() if answer != model.artifact.hash]
+            if behind:  # they died meanwhile; started anew, they serve what is remembered
+                logger.error("workers_behind", extra={"fields": {"workers": behind}})
         return old, model
 
     async def _prepare_siblings(self, folder: Path, model: LiveModel) -> None:
@@ -113,14 +117,21 @@ class Control:
         if what == "prepare":
             if not self._readiness.is_ready:
                 raise NotReadyError(f"not ready: {self._readiness.status.stage}")
-            self._prepared = await self._deployment.prepare(Path(argument))
-            return self._prepared.artifact.hash
-        prepared, self._prepared = self._prepared, None
-        if prepared is not None and what == "commit":
-            self._commit(prepared)
-        elif prepared is not None and what == "abandon":
-            await self._deployment.abandon(prepared)
-        return ""
+            self._prepared = prepared = await self._deployment.prepare(Path(argument))
+            asyncio.get_running_loop().call_later(SWAP_TIMEOUT_S, self._forget, prepared)
+            return prepared.artifact.hash
+        waiting, self._prepared = self._prepared, None
+        if waiting is not None and what == "commit":
+            self._commit(waiting)
+        elif waiting is not None and what == "abandon":
+            await self._deployment.abandon(waiting)
+        return self._deployment.current.artifact.hash
+
+    def _forget(self, prepared: LiveModel) -> None:
+        """Abandon what another worker asked for and, having died meanwhile, never decided on."""
+        if self._prepared is prepared:
+            self._prepared = None
+            self._forgetting = asyncio.get_running_loop().create_task(self._deployment.abandon(prepared))
 
     def _commit(self, model: LiveModel) -> LiveModel:
         old = self._deployment.commit(model)

@@ -1,5 +1,6 @@
 """The whole program under what happens to a server: an end under load, another artifact under load, a full disk."""
 
+import hashlib
 import json
 import os
 import re
@@ -39,10 +40,6 @@ def variant(folder: Path, temperature: float) -> Path:
         golden["distribution"] = (powers / powers.sum()).tolist()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
-
-
-def under_load(program: Program, body: dict[str, Any], check: Callable[[httpx.Response], None]) -> "Load":
-    return Load(program.url, body, check)
 
 
 class Load:
@@ -96,7 +93,7 @@ def test_sigterm_under_load_loses_no_admitted_request() -> None:
 
     with running("--access-log", "--stop-delay-seconds", "0.3", "--log-format", "json") as program:
         documents = [f"document {n} of some length" for n in range(300)]
-        load = under_load(program, {"query": "usb", "documents": documents}, check)
+        load = Load(program.url, {"query": "usb", "documents": documents}, check)
         load.wait_for(8)
         program.process.send_signal(signal.SIGTERM)
         status = program.process.wait(timeout=30)
@@ -139,6 +136,27 @@ def test_what_is_not_answered_within_the_drain_is_cut_off_and_the_end_is_still_i
             assert asked.result().json()["error"]["code"] == "not_ready"
 
 
+def spoilt(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Artifacts that must not take over, and why."""
+    yield Path("/"), "is this an artifact folder?"
+    half = Path(shutil.copytree(TINY, folder / "half"))
+    graph = half / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
+    yield half, "damaged or altered"
+    wrong = Path(shutil.copytree(TINY, folder / "wrong"))
+    manifest = json.loads((wrong / "manifest.json").read_text())
+    manifest["golden_pairs"][0]["distribution"].reverse()
+    (wrong / "manifest.json").write_text(json.dumps(manifest))
+    yield wrong, "self-test failed"
+    # Whole, as its hashes say, and no graph at all.
+    empty = Path(shutil.copytree(TINY, folder / "empty"))
+    (empty / "model.onnx").write_bytes(b"not a graph")
+    manifest = json.loads((empty / "manifest.json").read_text())
+    manifest["files"]["model.onnx"] = {"sha256": hashlib.sha256(b"not a graph").hexdigest(), "num_bytes": 11}
+    (empty / "manifest.json").write_text(json.dumps(manifest))
+    yield empty, "ONNX Runtime cannot load it"
+
+
 @pytest.fixture
 def artifacts(tmp_path: Path) -> list[Path]:
     return [TINY, variant(tmp_path / "variant", 0.3)]
@@ -168,7 +186,7 @@ def test_hot_swaps_under_load_every_answer_is_of_one_artifact(artifacts: list[Pa
     try:
         program = Program(process)
         program.wait_for("service ready")
-        load = under_load(program, {"query": "usb c cable", "documents": DOCUMENTS}, check)
+        load = Load(program.url, {"query": "usb c cable", "documents": DOCUMENTS}, check)
         load.wait_for(20)
         for number in range(1, 5):
             order = {"path": str(artifacts[number % 2])}
@@ -176,8 +194,10 @@ def test_hot_swaps_under_load_every_answer_is_of_one_artifact(artifacts: list[Pa
             assert answer.status_code == 200, answer.text
             assert answer.json()["model"]["hash"] == [first, second][number % 2]
             load.wait_for(load.num_answers + 10)
-        bad = httpx.post(f"{program.url}/admin/artifact", json={"path": "/"}, headers=HEADERS, timeout=30)
-        assert (bad.status_code, bad.json()["error"]["code"]) == (422, "unusable_artifact")
+        for folder, reason in spoilt(tmp_path):
+            bad = httpx.post(f"{program.url}/admin/artifact", json={"path": str(folder)}, headers=HEADERS, timeout=30)
+            assert (bad.status_code, bad.json()["error"]["code"]) == (422, "unusable_artifact")
+            assert reason in bad.json()["error"]["message"]
         # SIGHUP: whatever the configured path leads to now.
         served.unlink()
         served.symlink_to(artifacts[1])
