@@ -2,9 +2,9 @@
 
     criterion   round(base + slope * share + step[grade]), 0 to 3
                 share: weight of the query's terms that the document has. Base, slope and steps are a least-squares fit
-                to the judged criteria of trecdl/train, spread to their variance and rounded to tenths; the top grade
-                has at least 2 everywhere. A number, model or brand that is missing costs exactness one, something the
-                query wants to be without leaves exactness and context at 1 at most, both below the top grade only.
+                to the judged criteria of trecdl/train, spread to their variance and rounded to tenths, with a higher
+                step for the top grade, which has at least 2 everywhere. Below it a number, model or brand that is
+                missing costs exactness one, and what the query wants to be without holds exactness and context at 1.
     evidence    the passages that hold the terms; with a grade but no common word, the document's first words
     missing     terms the document lacks, the weightiest: as many as the grade leaves room for, none at the top
     wants       the query's terms in order without its small talk
@@ -62,7 +62,7 @@ def derive_criteria(match: Match, level: int) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, (base, slope, steps) in _CRITERIA.items():
         value = round(base + slope * match.share + steps[level])
-        found[name] = min(max(value, 2 if level == TOP_LEVEL else 0), NUM_CRITERION_GRADES - 1)
+        found[name] = min(max(value, 0), NUM_CRITERION_GRADES - 1)
     if level < TOP_LEVEL:
         if any(term.is_hard and not term.is_present and not term.is_negated for term in match.terms):
             found["exactness"] = max(0, found["exactness"] - 1)

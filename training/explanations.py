@@ -13,7 +13,7 @@ import json
 import math
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,27 @@ from training.scorer import CheckpointScorer
 BATCH_ROWS = 48
 MAX_FREE_TOKENS = 160
 """Free decoding stops here where it has not closed its last step."""
+
+
+def grow_freely(
+    step: Callable[[Sequence[int]], Sequence[int]], first: Sequence[int], num_marks: Callable[[int], int]
+) -> list[list[int]]:
+    """Answers of a batch behind its `first` tokens, each up to the token that closes its last step.
+
+    `step` gives the next token of each row behind the one before, `num_marks` how many steps a token closes.
+    """
+    answers: list[list[int]] = [[] for _ in first]
+    closed = [0] * len(first)
+    tokens = first
+    for _ in range(MAX_FREE_TOKENS):
+        tokens = step(tokens)
+        for row, token in enumerate(tokens):
+            if closed[row] < len(STEPS):
+                answers[row].append(token)
+                closed[row] += num_marks(token)
+        if min(closed) >= len(STEPS):
+            break
+    return answers
 
 
 class ExplainingCheckpoint:
@@ -73,18 +94,13 @@ class ExplainingCheckpoint:
         self.scorer.model.eval()
         decoder = AnswerDecoder(self.scorer.model, self.scorer.attention)
         decoder.start([example.ids for example in examples], [example.segments for example in examples])
-        answers: list[list[int]] = [[] for _ in examples]
-        closed = [0] * len(examples)
-        tokens = torch.tensor([self.labels[grade] for grade in grades])
-        for _ in range(MAX_FREE_TOKENS):
-            tokens = decoder.step(tokens).argmax(-1)
-            for row, token in enumerate(tokens.tolist()):
-                if closed[row] < len(STEPS):
-                    answers[row].append(token)
-                    closed[row] += self.tokenizer.decode([token]).count(END)
-            if min(closed) >= len(STEPS):
-                break
-        return answers
+
+        def step(tokens: Sequence[int]) -> list[int]:
+            found: list[int] = decoder.step(torch.tensor(tokens)).argmax(-1).tolist()
+            return found
+
+        first = [self.labels[grade] for grade in grades]
+        return grow_freely(step, first, lambda token: self.tokenizer.decode([token]).count(END))
 
     def perplexity(self, explained: Sequence[Explained]) -> float:
         """exp of the mean negative log likelihood per token of the texts behind their pairs and grades."""

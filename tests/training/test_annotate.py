@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,21 @@ def test_the_lower_the_grade_the_more_is_missing_and_the_less_is_quoted() -> Non
 def test_irrelevant_without_common_words_has_no_evidence() -> None:
     found = annotate("wool socks", TITLE, 0)
     assert (found.evidence, found.criteria) == ((), (0, 0, 0, 0))
+
+
+def test_irrelevant_with_little_in_common_has_no_evidence() -> None:
+    query = "wool socks for black winter boots"
+    assert annotate(query, TITLE, 0).evidence == ()
+    assert annotate(query, TITLE, 1).evidence == ("Black",)
+
+
+def test_quotes_do_not_overlap() -> None:
+    words = [letter * 3 for letter in string.ascii_lowercase]
+    terms = [(("aaa",), 2.0), (("ooo",), 1.0)]
+    assert EvidenceFinder(" ".join(words[:16]), terms, wants_number=False).quotes(2) == ["aaa", "ooo"]  # a title
+    text = f"{' '.join(words[:16])}, {' '.join(words[16:])}. Yes."
+    found = EvidenceFinder(text, terms, wants_number=False).quotes(2)
+    assert found == [" ".join(words[:12]), " ".join(words[14:16])]
 
 
 def test_relevant_without_common_words_quotes_the_beginning() -> None:

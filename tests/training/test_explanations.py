@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from relevance.spec import ScoringSpec
 from training.annotate import annotate_file
 from training.data import LabelledPair, encode_pairs
 from training.explanation_figures import Explained, measure_explanations
-from training.explanations import MAX_FREE_TOKENS, ExplainingCheckpoint, main
+from training.explanations import MAX_FREE_TOKENS, ExplainingCheckpoint, grow_freely, main
 
 SCALE = ScoringSpec.preset("minilm-grades").scale
 QUERY, DOCUMENT = "usb cable red", "A USB cable, black"
@@ -122,6 +123,18 @@ def test_free_decoding_ends_with_the_last_step(tiny_checkpoint: Path) -> None:
     assert checkpoint.explain_freely(examples_of(checkpoint), [0, 3]) == [[bar] * 8] * 2
     checkpoint = biased(checkpoint, "red")
     assert [len(ids) for ids in checkpoint.explain_freely(examples_of(checkpoint), [0, 3])] == [MAX_FREE_TOKENS] * 2
+
+
+def test_each_row_of_a_batch_ends_by_itself() -> None:
+    steps: list[list[int]] = []
+
+    def step(tokens: Sequence[int]) -> list[int]:
+        steps.append(list(tokens))
+        return [1, len(steps) % 2]  # the second row closes a step with every other token
+
+    assert grow_freely(step, [7, 8], int) == [[1] * 8, [1, 0] * 7 + [1]]
+    assert steps[:2] == [[7, 8], [1, 1]]
+    assert len(steps) == 15
 
 
 def test_perplexity_of_a_teacher_that_knows_nothing_is_the_size_of_its_vocabulary(tiny_checkpoint: Path) -> None:

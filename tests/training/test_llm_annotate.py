@@ -178,8 +178,10 @@ def test_a_run_goes_on_where_it_was_cut_short(tmp_path: Path) -> None:
         assert len(server.seen) == 2
         assert out.read_bytes() == whole
         server.seen.clear()
+        out.write_bytes(whole + b'{"query": "cut sho')
         assert call(source, out, server.url) == 0
         assert server.seen == []
+        assert out.read_bytes() == whole
 
 
 @pytest.mark.parametrize(
