@@ -121,8 +121,9 @@ async def test_it_learns_what_calls_take_but_not_from_those_that_failed() -> Non
         if number % 10 == 9:
             with pytest.raises(EngineFailedError):
                 await batcher.submit(ScoreWork([Prompt((1,), (666,))]))
-    assert cost.seconds_per_token == pytest.approx(1e-3, rel=0.05)
-    assert cost.seconds_per_call == pytest.approx(2e-3, rel=0.2)
+    # 10 %: the last twenty sizes, and a guess to start from that was far off.
+    assert cost.seconds(40) == pytest.approx(42e-3, rel=0.1)
+    assert cost.seconds(1) == pytest.approx(3e-3, rel=0.5)
     await batcher.close()
 
 
