@@ -115,19 +115,23 @@ def summarise(sent: Sequence[Sent], plan: Plan, before: dict[str, float], after:
     for code, outcome in SERVER_OUTCOMES.items():
         series = f'relevance_requests_total{{outcome="{code}"}}'
         counted[outcome] += round(after[series] - before[series])
-    milliseconds = [1000 * one.answer.seconds for one in answered] or [float("nan")]
-    refusals = [1000 * one.answer.seconds for one in sent if one.outcome == "refused"] or [0.0]
+    milliseconds = [1000 * one.answer.seconds for one in answered]
+    refusals = [1000 * one.answer.seconds for one in sent if one.outcome == "refused"]
     return {
         "sent": len(sent),
         "goodput_rps": round(len(in_time) / plan.seconds, 2),
         "outcomes": dict(sorted(by_outcome.items())),
         "outcomes_by_the_service": dict(sorted((k, v) for k, v in counted.items() if v)),
         "adds_up": sum(by_outcome.values()) == len(sent) == sum(counted.values()),
-        "answered_ms": {f"p{q}": round(float(np.percentile(milliseconds, q)), 1) for q in (50, 95, 99)},
-        "answered_in_time": round(sum(m <= plan.timeout_ms for m in milliseconds) / len(milliseconds), 4),
-        "refused_ms_p99": round(float(np.percentile(refusals, 99)), 1),
-        "late_send_ms_p99": round(1000 * float(np.percentile([one.answer.late_send_s for one in sent], 99)), 1),
+        "answered_ms": {f"p{q}": _percentile(milliseconds, q) for q in (50, 95, 99)},
+        "answered_in_time": sum(took <= plan.timeout_ms for took in milliseconds),
+        "refused_ms_p99": _percentile(refusals, 99),
+        "late_send_ms_p99": _percentile([1000 * one.answer.late_send_s for one in sent], 99),
     }
+
+
+def _percentile(values: Sequence[float], q: int) -> float | None:
+    return round(float(np.percentile(values, q)), 1) if values else None
 
 
 async def measure(served: Served, texts: Texts, plan: Plan) -> dict[str, Any]:

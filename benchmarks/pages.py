@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks.blocks import code, explanations, operations, quality, speed
+from benchmarks.blocks import code, explanations, load, operations, quality, rules, speed
 from benchmarks.blocks.tables import ROOT
 
 PAGES = (
@@ -20,6 +20,7 @@ PAGES = (
     "docs/numbers.md",
     "docs/architecture.md",
     "docs/api.md",
+    "docs/evolution.md",
     "docs/explanations.md",
     "docs/operating.md",
     "artifacts/default/README.md",
@@ -36,9 +37,14 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "engine": speed.engine,
     "criteria_agreement": explanations.criteria_agreement,
     "grammar": explanations.grammar,
+    "rule_coverage": rules.rule_coverage,
+    "synthesis": rules.synthesis,
+    "evolution": rules.evolution,
     "modules": code.modules,
     "errors": code.errors,
     "workers": operations.workers,
+    "overload": load.overload,
+    "overhead": load.overhead,
 }
 
 
