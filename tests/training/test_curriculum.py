@@ -63,7 +63,6 @@ def test_picks_take_quantiles_of_each_file() -> None:
 def settings(checkpoint: Path, **changes: Any) -> CurriculumConfig:
     fields = {
         "base_model": str(checkpoint),
-        "spec": str(checkpoint / "scoring_spec.json"),
         "measure_with": str(checkpoint),
         "real": ("train.jsonl.gz",),
         "synthetic": ("soft.jsonl",),
@@ -145,7 +144,7 @@ def test_finished_stages_are_not_run_again(tiny_checkpoint: Path, data_dir: Path
 
 def toml(checkpoint: Path) -> str:
     return (
-        f'base_model = "{checkpoint}"\nspec = "{checkpoint}/scoring_spec.json"\nmeasure_with = "{checkpoint}"\n'
+        f'base_model = "{checkpoint}"\nmeasure_with = "{checkpoint}"\n'
         'real = ["train.jsonl.gz"]\nvalidation = ["val.jsonl.gz"]\nmeasured_rows = 40\nbatch_tokens = 512\n'
         '[[stages]]\nname = "easy"\npicks = [{ pool = "real", hardest = 0.5 }]\n'
         '[[stages]]\nname = "hard"\npicks = [{ pool = "real", easiest = 0.5 }]\nreplay = 0.5\n'

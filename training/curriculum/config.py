@@ -45,7 +45,10 @@ class CurriculumConfig(StrictConfig):
 
     base_model: str
     """What the first stage starts from."""
-    spec: str = "minilm-grades"
+    spec: str | None = None
+    """Name or path of a scoring spec; None: the one in `base_model`."""
+    added_layers: int = Field(default=0, ge=0)
+    """As in `SftConfig`, for the first stage; the others go on from its checkpoint."""
     measure_with: str
     """The checkpoint whose confidence is the difficulty: a trained one, not the base."""
     real: tuple[str, ...] = Field(min_length=1)

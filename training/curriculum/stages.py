@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from modeling.loading import resolve_model_path
+from relevance.spec import SPEC_FILE
 from training.config import ConfigError, SftConfig, Source
 from training.curriculum.config import CurriculumConfig, Stage
 from training.curriculum.difficulty import MeasuredRow, measure
@@ -83,7 +85,8 @@ def _run_stage(
     (folder / ROWS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
     sft = SftConfig(
         base_model=base,
-        spec=config.spec,
+        spec=config.spec or str(Path(resolve_model_path(config.base_model)) / SPEC_FILE),
+        added_layers=config.added_layers if base == config.base_model else 0,
         sources=(Source(path=ROWS_FILE, max_document_tokens=config.max_document_tokens),),
         validation=tuple(os.path.relpath(data_dir / name, folder) for name in config.validation),
         max_validation_rows=config.max_validation_rows,
