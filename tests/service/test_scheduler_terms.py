@@ -366,3 +366,15 @@ def test_while_the_engine_works_refusals_are_meant() -> None:
         with pytest.raises(DeadlineUnmeetableError):
             bench.admit(bench.work(20, in_ms=5))
         bench.step()
+
+
+def test_a_prefix_that_was_computed_is_used_before_the_next_one_is() -> None:
+    bench = Bench()
+    bench.admit(bench.work(20, name="n"))
+    for number in range(5):
+        batch = bench.scheduler.next_batch()
+        assert batch is not None
+        assert isinstance(batch, PrefixBatch) == (number % 2 == 0)
+        finish(batch)
+        # More urgent, and behind a prefix of its own: again and again it would only ever be prefixes.
+        bench.admit(bench.work(20, in_ms=1000 - 100 * number, name="opqrstu"[number]))
