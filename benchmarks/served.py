@@ -16,9 +16,10 @@ ROOT = Path(__file__).parents[1]
 class Served:
     """A running service."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, pid: int) -> None:
         self.host = host
         self.port = port
+        self.pid = pid
 
     def metrics(self) -> dict[str, float]:
         """Every series of /metrics and its value."""
@@ -29,16 +30,17 @@ class Served:
 
 
 @contextmanager
-def serving(artifact: Path, *arguments: str) -> Iterator[Served]:
-    """`python -m service` on `artifact`, ready; ended afterwards.
+def serving(artifact: Path, *arguments: str, num_workers: int = 1) -> Iterator[Served]:
+    """`python -m service` on `artifact`, every worker ready; ended afterwards.
 
     Raises:
         RuntimeError: it ended before it was ready.
     """
     command = [sys.executable, "-m", "service", "--artifact", str(artifact), "--port", "0", "--log-format", "text"]
-    process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    command += ["--workers", str(num_workers), *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     try:
-        served = _wait_until_ready(process)
+        served = _wait_until_ready(process, num_workers)
         # A full pipe would stop the service.
         threading.Thread(target=lambda: collections.deque(process.stderr or (), maxlen=0), daemon=True).start()
         yield served
@@ -47,15 +49,17 @@ def serving(artifact: Path, *arguments: str) -> Iterator[Served]:
         process.wait(timeout=30)
 
 
-def _wait_until_ready(process: "subprocess.Popen[str]") -> Served:
+def _wait_until_ready(process: "subprocess.Popen[str]", num_workers: int) -> Served:
     lines: list[str] = []
+    num_ready = 0
     address: Served | None = None
     for line in process.stderr or ():
         lines.append(line)
         found = re.search(r"running on http://([\d.]+):(\d+)", line)
         if found:
-            address = Served(found[1], int(found[2]))
-        if address is not None and re.search(r"\bready\b", line):
+            address = Served(found[1], int(found[2]), process.pid)
+        num_ready += "service ready" in line
+        if address is not None and num_ready == num_workers:
             return address
     raise RuntimeError(f"the service ended: {''.join(lines)}")
 

@@ -19,11 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 
-from benchmarks.http_load import ROOT, Sample, Service, closed_loop, open_loop, percentile_ms, running
+from benchmarks.http_load import closed_loop, open_loop, percentile_ms
+from benchmarks.http_sender import Answer
+from benchmarks.served import ROOT, Served, serving
 from relevance.provenance import command_line, write_result
 
 SIZES = (1, 1, 10, 10, 50)
@@ -34,22 +35,21 @@ CACHES = ("--prefix-cache-mib", "32", "--score-cache-mib", "2")
 GAUGES = ("tasks", "threads", "prefix_cache_bytes", "score_cache_bytes", "lost_log_lines")
 
 
-def look(service: Service, began: float) -> dict[str, float]:
+def look(service: Served, began: float) -> dict[str, float]:
     """What the process holds now."""
     status = Path(f"/proc/{service.pid}/status").read_text()
     resident = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
-    metrics = urlopen(f"http://{service.host}:{service.port}/metrics", timeout=30).read().decode()
-    gauges = {name: re.search(rf"^relevance_{name} (\S+)$", metrics, re.MULTILINE) for name in GAUGES}
+    metrics = service.metrics()
     return {
         "at_s": round(time.monotonic() - began, 1),
         "resident_mib": int(resident[1]) / 1024 if resident else 0.0,
         "open_files": float(len(list(Path(f"/proc/{service.pid}/fd").iterdir()))),
-        **{name: float(found[1]) for name, found in gauges.items() if found},
+        **{name: metrics[f"relevance_{name}"] for name in GAUGES},
     }
 
 
-async def load_and_look(service: Service, rate: float, seconds: float) -> tuple[list[Sample], list[dict[str, float]]]:
-    """The samples of the load, and what was seen meanwhile."""
+async def load_and_look(service: Served, rate: float, seconds: float) -> tuple[list[Answer], list[dict[str, float]]]:
+    """The answers of the load, and what was seen meanwhile."""
     loading = asyncio.create_task(open_loop(service, SIZES, rate, seconds))
     began = time.monotonic()
     seen: list[dict[str, float]] = []
@@ -95,21 +95,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "soak.json")
     args = parser.parse_args(argv)
     seconds = 60 * args.minutes
-    with running("--artifact", str(args.artifact), *CACHES) as service:
+    with serving(args.artifact, *CACHES) as service:
         saturating_s = min(SATURATING_S, seconds / 4)
         saturated, elapsed_s = asyncio.run(closed_loop(service, SIZES, NUM_CLIENTS, saturating_s))
         rate = args.share * len(saturated) / elapsed_s
-        samples, seen = asyncio.run(load_and_look(service, rate, seconds))
-    statuses = sorted({sample.status for sample in samples})
+        answers, seen = asyncio.run(load_and_look(service, rate, seconds))
+    statuses = sorted({answer.status for answer in answers})
     figures = {
         "minutes": args.minutes,
         "warm_up_minutes": round(args.minutes * args.warm_up, 2),
         "saturation_requests_per_s": round(len(saturated) / elapsed_s, 2),
         "load_requests_per_s": round(rate, 2),
-        "num_requests": len(samples),
-        "statuses": {str(status): sum(sample.status == status for sample in samples) for status in statuses},
-        "p50_ms": round(percentile_ms(samples, 0.5), 1),
-        "p99_ms": round(percentile_ms(samples, 0.99), 1),
+        "num_requests": len(answers),
+        "statuses": {str(status): sum(answer.status == status for answer in answers) for status in statuses},
+        "p50_ms": round(percentile_ms(answers, 0.5), 1),
+        "p99_ms": round(percentile_ms(answers, 0.99), 1),
         **summarise(seen, args.warm_up * seconds),
         "seen": seen,
     }

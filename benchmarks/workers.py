@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.http_load import ROOT, Service, closed_loop, memory_mib, percentile_ms, processes_of, running
+from benchmarks.http_load import closed_loop, memory_mib, percentile_ms, processes_of
+from benchmarks.served import ROOT, Served, serving
 from relevance.provenance import command_line, write_result
 
 NUM_CLIENTS = 8
@@ -48,12 +49,12 @@ def busy_seconds(pids: Sequence[int]) -> tuple[float, float]:
     return (sum(fields[:8]) - idle) / ticks, own / ticks
 
 
-def measure(service: Service, num_documents: int, seconds: float) -> dict[str, float]:
+def measure(service: Served, num_documents: int, seconds: float, seed: int) -> dict[str, float]:
     """Figures of one size of request in one round."""
     pids = [*processes_of(service.pid), os.getpid()]
     before = busy_seconds(pids)
-    together, elapsed_s = asyncio.run(closed_loop(service, [num_documents], NUM_CLIENTS, seconds))
-    alone, _ = asyncio.run(closed_loop(service, [num_documents], 1, seconds / 2))
+    together, elapsed_s = asyncio.run(closed_loop(service, [num_documents], NUM_CLIENTS, seconds, seed))
+    alone, _ = asyncio.run(closed_loop(service, [num_documents], 1, seconds / 2, 10 * seed + 1))
     busy, own = (after - first for after, first in zip(busy_seconds(pids), before, strict=True))
     if any(sample.status != 200 for sample in (*together, *alone)):
         raise RuntimeError(f"not everything was answered: {sorted({sample.status for sample in together})}")
@@ -79,24 +80,16 @@ def run(artifact: Path, seconds: float, num_rounds: int) -> list[dict[str, Any]]
     found: dict[tuple[Split, int], list[dict[str, float]]] = {}
     memory: dict[Split, dict[str, float]] = {}
     with contextlib.ExitStack() as stack:
-        services: dict[Split, Service] = {}
+        services: dict[Split, Served] = {}
         for split in splits(len(os.sched_getaffinity(0))):
-            arguments = (
-                "--artifact",
-                str(artifact),
-                "--workers",
-                str(split[0]),
-                "--num-threads",
-                str(split[1]),
-                *CACHES,
-            )
-            services[split] = stack.enter_context(running(*arguments))
+            threads = ("--num-threads", str(split[1]))
+            services[split] = stack.enter_context(serving(artifact, *threads, *CACHES, num_workers=split[0]))
             # The first requests of a process are slower than all that follow.
             asyncio.run(closed_loop(services[split], [10], NUM_CLIENTS, 0.5))
-        for _ in range(num_rounds):
+        for number in range(1, num_rounds + 1):
             for num_documents in SIZES:
                 for split, service in services.items():
-                    row = measure(service, num_documents, seconds)
+                    row = measure(service, num_documents, seconds, number)
                     found.setdefault((split, num_documents), []).append(row)
                     print(json.dumps({"split": split, "num_documents": num_documents, **row}), file=sys.stderr)
         for split, service in services.items():

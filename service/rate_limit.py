@@ -16,6 +16,10 @@ BURST_S = 2.0
 """A caller that was idle may ask for this many seconds' worth at once."""
 
 
+# Who waited as long as it was told is let in, whatever the sums of floats say.
+ROUNDING = 1e-6
+
+
 class Allowance:
     """What one caller has left of one thing. Pure but for the clock."""
 
@@ -33,7 +37,7 @@ class Allowance:
         self._level = min(self._burst, self._level + max(0.0, now - self._at) * self._per_second)
         self._at = now
         needed = min(amount, self._burst)
-        if self._level >= needed:
+        if self._level >= needed - ROUNDING:
             self._level -= amount
             return 0
         return max(1, math.ceil((needed - self._level) / self._per_second))

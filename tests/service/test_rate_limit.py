@@ -15,6 +15,13 @@ def test_an_idle_caller_gets_a_burst_and_then_the_rate() -> None:
     assert [allowance.take(1) > 0 for _ in range(3)] == [False, True, True]
 
 
+def test_what_is_not_used_is_not_saved_up() -> None:
+    clock = FakeClock()
+    allowance = Allowance(5, clock)
+    clock.now += 3600
+    assert [allowance.take(1) for _ in range(11)] == [0] * 10 + [1]
+
+
 def test_a_request_larger_than_the_burst_passes_once_and_is_waited_for() -> None:
     clock = FakeClock()
     allowance = Allowance(10, clock)
