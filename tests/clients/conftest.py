@@ -50,7 +50,7 @@ def service_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def narrow_url() -> Iterator[str]:
     """A service that admits nothing while anything waits."""
-    with running("--max-waiting-tokens", "1") as url:
+    with running("--max-waiting-tokens", "1", "--score-cache-mib", "0") as url:
         yield url
 
 

@@ -229,6 +229,16 @@ def test_equal_prompts_are_computed_once_at_the_place_of_the_most_urgent() -> No
     assert bench.served() == [other]
 
 
+def test_equal_prompts_count_where_they_are_served() -> None:
+    bench = Bench()
+    slow, fast = same(bench, (math.inf, 0), (40, 0))
+    bench.admit(slow, fast)
+    with pytest.raises(DeadlineUnmeetableError):  # 20 tokens of the fast one are ahead, though the slow one came first
+        bench.admit(bench.work(20, in_ms=45))
+    bench.scheduler.remove(fast)
+    bench.admit(bench.work(20, in_ms=45))
+
+
 def test_equal_prompts_add_no_load() -> None:
     bench = Bench()
     for one in same(bench, *[(40, 0)] * 50):
