@@ -35,11 +35,11 @@ from relevance.artifact import GraphInfo
 
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
 LABEL_HEAD = "label_head.weight"
-COMPARISON = "comparison.weight"
+COMPARISON, LABEL_COMPARISON = "comparison.weight", "label_comparison.weight"
 
 # Left in float32 by quantisation. The head's transform runs on N rows only, so it costs nothing, and it starts
 # training as the identity: one large entry a column, beside which int8 rounds what was learned to zero.
-KEEP = frozenset({LABEL_HEAD, "cls.predictions.transform.dense.weight", COMPARISON})
+KEEP = frozenset({LABEL_HEAD, "cls.predictions.transform.dense.weight", COMPARISON, LABEL_COMPARISON})
 
 # Multiples of 2^-bits that attention with exact sums works on.
 WEIGHT_BITS, VALUE_BITS = 8, 6
@@ -102,6 +102,7 @@ class _BertDecoder:
         self._dtype = dtype
         self._exact_sums = exact_sums
         self._op = builder.op
+        self._compared: ir.Value | None = None
 
     def _weight(self, name: str, array: NDArray[np.float32]) -> ir.Value:
         existing: ir.Value | None = self._builder.graph.initializers.get(name)
@@ -223,8 +224,8 @@ class _BertDecoder:
         query = op.MatMul(op.Cast(seen, to=FLOATS[self._dtype]), past)
         document = op.MatMul(op.Cast(inputs.compared_tokens, to=FLOATS[self._dtype]), new)
         product = op.Mul(self._unit(query), self._unit(document))
-        compared = op.Mul(product, self._scalar("comparison.size", float(self._config.hidden_size)))
-        added = op.MatMul(compared, self._weight(COMPARISON, self._state[COMPARISON].T))
+        self._compared = op.Mul(product, self._scalar("comparison.size", float(self._config.hidden_size)))
+        added = op.MatMul(self._compared, self._weight(COMPARISON, self._state[COMPARISON].T))
         if is_last:
             return op.Add(hidden, op.Unsqueeze(added, [0]))
         # One row of ones and zeros a token, not ScatterND: its CPU kernel knows no float16.
@@ -265,6 +266,10 @@ class _BertDecoder:
         bias = self._state["cls.predictions.bias"]
         label_weight = self._weight(LABEL_HEAD, self._state[EMBEDDING][labels].T)
         label_logits = op.Add(op.MatMul(hidden, label_weight), self._weight("label_head.bias", bias[labels]))
+        if self._compared is not None:
+            straight = op.MatMul(self._compared, self._weight(LABEL_COMPARISON, self._state[LABEL_COMPARISON].T))
+            straight = op.Add(straight, self._weight("label_comparison.bias", self._state["label_comparison.bias"]))
+            label_logits = op.Add(label_logits, straight)
         embedding = self._weight(EMBEDDING, self._state[EMBEDDING])
         rows = op.Gather(hidden, vocab_rows, axis=0)
         vocab_logits = op.Add(op.MatMul(rows, op.Transpose(embedding, perm=[1, 0])), self._weight("vocab.bias", bias))

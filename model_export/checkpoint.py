@@ -128,6 +128,9 @@ def _check_spec(spec: ScoringSpec, tokenizer: JsonTokenizer, config: PretrainedC
         raise ExportError(f"the tokenizer has {tokenizer.vocab_size} tokens, the model embeds {vocab_size}")
     if spec.limits.max_tokens > max_positions:
         raise ExportError(f"limits.max_tokens {spec.limits.max_tokens} is beyond the model's {max_positions} positions")
+    spelt = tuple(getattr(config, "label_token_ids", label_token_ids))
+    if spelt != label_token_ids:
+        raise ExportError(f"the model was made for grades spelt {spelt}, the spec spells them {label_token_ids}")
     patterns = {"bert": ("causal", "segment"), "late_bert": ("late",)}.get(config.model_type, ("causal",))
     if spec.attention not in patterns:
         raise ExportError(f"attention {spec.attention!r}: the {config.model_type} graph's is {' or '.join(patterns)}")

@@ -23,6 +23,7 @@ from model_export.parity import DEFAULT_THRESHOLDS
 from model_export.publish import ExportOptions, export
 from modeling.late_bert import LateBertConfig, LateBertForGrading
 from relevance.spec import SPEC_FILE, ScoringSpec
+from relevance.tokenization import JsonTokenizer
 
 SEED = 20
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -67,10 +68,13 @@ def write_checkpoint(folder: Path, *, is_late: bool = True) -> None:
     )
     if isinstance(config, LateBertConfig):
         config.num_encoder_layers = 1
+        labels = ScoringSpec.preset("minilm-late").scale.resolve_label_token_ids(JsonTokenizer(tokenizer.to_str()))
+        config.label_token_ids = list(labels)
     model = LateBertForGrading(config) if isinstance(config, LateBertConfig) else BertLMHeadModel(config)
     if isinstance(model, LateBertForGrading):
         with torch.no_grad():  # random keys are all alike: a full comparison would hide everything else
             model.comparison.weight.mul_(0.1)
+            model.label_comparison.weight.mul_(0.1)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")

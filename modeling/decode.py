@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from modeling.forward import PADDING, hidden_states, next_hidden_states, position_ids, vocabulary_logits
+from modeling.forward import (
+    PADDING,
+    first_token_logits,
+    next_hidden_states,
+    position_ids,
+    prompt_states,
+    vocabulary_logits,
+)
 from relevance.attention import Attention
 
 
@@ -24,11 +31,11 @@ class AnswerDecoder:
         ids = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts])
         kinds = torch.tensor([[*row, *[PADDING] * (width - len(row))] for row in segments])
         self._cache = DynamicCache(config=self._model.config)
-        hidden = hidden_states(self._model, ids, kinds, self._attention, self._cache)
+        states = prompt_states(self._model, ids, kinds, self._attention, self._cache)
         rows = torch.arange(len(prompts))
         self._visible = kinds >= 0
         self._positions = position_ids(kinds, self._attention)[rows, lengths - 1]
-        return vocabulary_logits(self._model, hidden[rows, lengths - 1])
+        return first_token_logits(self._model, states, lengths - 1)
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Segments: 0 prefix (up to and with the query), 1 document, 2 suffix (its last to
 grade token and the explanation, each token sees what came before it), -1 padding.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -43,18 +43,31 @@ def position_ids(segment_ids: Tensor, attention: Attention) -> Tensor:
     return positions
 
 
-def hidden_states(
+@dataclass(frozen=True, slots=True)
+class PromptStates:
+    """What a batch of prompts was computed to."""
+
+    hidden: Tensor
+    """Last hidden states [B, L, H]."""
+    compared: Tensor | None = None
+    """f [B, H] of `modeling.late_bert`, of such a model."""
+
+
+def prompt_states(
     model: PreTrainedModel,
     input_ids: Tensor,
     segment_ids: Tensor,
     attention: Attention,
     cache: DynamicCache | None = None,
-) -> Tensor:
-    """Last hidden states [B, L, H] from ids [B, L] and segments [B, L]; `cache` keeps the keys and values."""
+) -> PromptStates:
+    """States of prompts, with their answers if they have any, from ids [B, L] and segments [B, L].
+
+    `cache` keeps the keys and values.
+    """
     positions = position_ids(segment_ids, attention)
     upper = attention_mask(segment_ids, attention)
     if not isinstance(model, LateBertForGrading):
-        return _plain(model, input_ids, upper, positions, cache)
+        return PromptStates(_plain(model, input_ids, upper, positions, cache))
     lower = attention_mask(segment_ids, attention, is_lower_layer=True)
     hidden = model.bert.embeddings(input_ids=input_ids, position_ids=positions)
     return _late_layers(model, hidden, (lower, upper), segment_ids, cache)
@@ -71,7 +84,7 @@ def next_hidden_states(
     if not isinstance(model, LateBertForGrading):
         return _plain(model, input_ids, mask, positions, cache)
     hidden = model.bert.embeddings(input_ids=input_ids, position_ids=positions)
-    return _late_layers(model, hidden, (mask, mask), None, cache)
+    return _late_layers(model, hidden, (mask, mask), None, cache).hidden
 
 
 def _plain(
@@ -93,19 +106,19 @@ def _late_layers(
     masks: tuple[Tensor, Tensor],
     segment_ids: Tensor | None,
     cache: DynamicCache | None,
-) -> Tensor:
+) -> PromptStates:
     num_encoder_layers = model.config.num_encoder_layers
     lower, upper = masks
+    compared = None
     for index, layer in enumerate(model.bert.encoder.layer):
-        compared = None
         if index == num_encoder_layers and segment_ids is not None:
             keys = layer.attention.self.key(hidden)
-            compared = compare(keys, keys, segment_ids == PREFIX, segment_ids == DOCUMENT)
+            compared = compare(keys, segment_ids == PREFIX, segment_ids == DOCUMENT)
         hidden = layer(hidden, lower if index < num_encoder_layers else upper, past_key_values=cache)
-        if compared is not None and segment_ids is not None:
+        if index == num_encoder_layers and segment_ids is not None:
             is_reader = _is_reader(segment_ids)[:, :, None].to(hidden.dtype)
             hidden = hidden + is_reader * model.comparison(compared)[:, None]
-    return hidden
+    return PromptStates(hidden, compared)
 
 
 def _is_reader(segment_ids: Tensor) -> Tensor:
@@ -121,17 +134,19 @@ def vocabulary_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return logits
 
 
+def first_token_logits(model: PreTrainedModel, states: PromptStates, last: Tensor) -> Tensor:
+    """Vocabulary logits [B, V] of the first token of each answer, from the positions [B] it is read at."""
+    logits = vocabulary_logits(model, states.hidden[torch.arange(len(last), device=last.device), last])
+    if states.compared is None:
+        return logits
+    with torch.autocast(logits.device.type, enabled=False):
+        added = model.label_comparison(states.compared)
+    labels = torch.tensor(model.config.label_token_ids, device=logits.device)
+    return logits.float().index_add(1, labels, added)
+
+
 def next_token_logits(
     model: PreTrainedModel, input_ids: Tensor, segment_ids: Tensor, last: Tensor, attention: Attention
 ) -> Tensor:
     """Vocabulary logits after each prompt: [B, V] from ids [B, L], segments [B, L], last positions [B]."""
-    hidden = hidden_states(model, input_ids, segment_ids, attention)
-    return vocabulary_logits(model, hidden[torch.arange(len(last), device=last.device), last])
-
-
-def answer_logits(
-    model: PreTrainedModel, input_ids: Tensor, segment_ids: Tensor, rows: Sequence[Tensor], attention: Attention
-) -> Tensor:
-    """Vocabulary logits [T, V] at chosen (row, column) positions, two index tensors [T]."""
-    hidden = hidden_states(model, input_ids, segment_ids, attention)
-    return vocabulary_logits(model, hidden[rows[0], rows[1]])
+    return first_token_logits(model, prompt_states(model, input_ids, segment_ids, attention), last)

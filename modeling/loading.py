@@ -15,9 +15,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertCo
 from modeling.late_bert import LateBertConfig, LateBertForGrading, start_added_layers
 from relevance.tokenization import JsonTokenizer
 
-# Nats by which the grades' tokens start ahead of the vocabulary: the first token is a grade from the start.
-LABEL_BIAS = 12.0
-
 
 def resolve_model_path(base_model: str) -> str:
     """A folder or hub id; `package:NAME/PATH` is a folder inside an installed package."""
@@ -68,6 +65,7 @@ def load_with_added_layers(
     fields = encoder.config.to_dict() | {
         "num_encoder_layers": num_encoder_layers,
         "num_hidden_layers": num_encoder_layers + num_added_layers,
+        "label_token_ids": list(label_token_ids),
     }
     fields.pop("model_type")
     fields.pop("architectures", None)
@@ -80,9 +78,7 @@ def load_with_added_layers(
             state[name.replace(prefix, f"bert.encoder.layer.{num_encoder_layers + added}.")] = state[name]
     model.load_state_dict(state, strict=False)
     model.tie_weights()
-    start_added_layers(model, list(label_token_ids))
-    with torch.no_grad():
-        model.cls.predictions.bias[list(label_token_ids)] += LABEL_BIAS
+    start_added_layers(model)
     return model
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from modeling.float32_attention import use_float32_attention
-from modeling.forward import hidden_states, vocabulary_logits
+from modeling.forward import first_token_logits, prompt_states, vocabulary_logits
 from relevance.attention import Attention
 from training.data import Example, pad, token_batches
 
@@ -32,6 +32,9 @@ class CheckpointScorer:
     def __init__(
         self, model: PreTrainedModel, attention: Attention, label_token_ids: Sequence[int], *, bfloat16: bool
     ) -> None:
+        made_for = tuple(getattr(model.config, "label_token_ids", label_token_ids))
+        if made_for != tuple(label_token_ids):
+            raise ValueError(f"the model was made for grades spelt {made_for}, the spec spells them {label_token_ids}")
         if bfloat16:
             use_float32_attention(model)
         self.model, self.attention, self._bfloat16 = model, attention, bfloat16
@@ -41,14 +44,13 @@ class CheckpointScorer:
         """Logits in float32, with gradients, of each first token and of the explanations there are."""
         padded = pad(batch)
         input_ids, segment_ids = torch.from_numpy(padded.input_ids), torch.from_numpy(padded.segment_ids)
-        rows = np.concatenate([np.arange(len(batch)), padded.answer_rows])
-        columns = np.concatenate([padded.last, padded.answer_columns])
+        rows, columns = torch.from_numpy(padded.answer_rows), torch.from_numpy(padded.answer_columns)
         with torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else nullcontext():
-            hidden = hidden_states(self.model, input_ids, segment_ids, self.attention)
-            logits = vocabulary_logits(self.model, hidden[torch.from_numpy(rows), torch.from_numpy(columns)])
-        first, explanation = logits.float().split([len(batch), len(padded.answer_rows)])
+            states = prompt_states(self.model, input_ids, segment_ids, self.attention)
+            first = first_token_logits(self.model, states, torch.from_numpy(padded.last))
+            explanation = vocabulary_logits(self.model, states.hidden[rows, columns])
         target, tokens = torch.from_numpy(padded.target), torch.from_numpy(padded.answer_targets)
-        return BatchLogits(first, target, explanation, tokens)
+        return BatchLogits(first.float(), target, explanation.float(), tokens)
 
     @torch.inference_mode()
     def label_logits(self, examples: Sequence[Example], batch_tokens: int = 8192) -> NDArray[np.float32]:

@@ -195,7 +195,8 @@ def test_onnx_equals_torch(tmp_path: Path, attention: Attention) -> None:
 @pytest.mark.parametrize("num_added_layers", [1, 2])
 def test_late_onnx_equals_torch(tmp_path: Path, num_added_layers: int) -> None:
     write_checkpoint(tmp_path / "encoder", is_late=False)
-    model = load_with_added_layers(str(tmp_path / "encoder"), num_added_layers, (10, 11, 12, 13))
+    labels = load_artifact(TINY).manifest.label_token_ids
+    model = load_with_added_layers(str(tmp_path / "encoder"), num_added_layers, labels)
     model.save_pretrained(tmp_path / "late")
     write_checkpoint(tmp_path / "other")
     for name in ("tokenizer.json", "scoring_spec.json"):

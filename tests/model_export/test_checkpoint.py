@@ -71,6 +71,14 @@ def test_an_encoder_without_a_head(copy: Path) -> None:
         load_checkpoint(str(copy))
 
 
+def test_a_model_made_for_other_grade_tokens(late_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(late_folder, tmp_path / "copy")
+    found = json.loads((copy / "config.json").read_text())["label_token_ids"]
+    edit(copy / "config.json", label_token_ids=found[::-1])
+    with pytest.raises(ExportError, match="the model was made for grades spelt"):
+        load_checkpoint(str(copy))
+
+
 def test_unknown_preset(copy: Path) -> None:
     with pytest.raises(ExportError, match="no scoring spec named 'nothing'"):
         load_checkpoint(str(copy), "nothing")

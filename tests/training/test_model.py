@@ -7,7 +7,14 @@ from transformers import PreTrainedModel
 
 from model_export.tiny import write_checkpoint
 from modeling.decode import AnswerDecoder
-from modeling.forward import attention_mask, hidden_states, next_token_logits, position_ids, vocabulary_logits
+from modeling.forward import (
+    attention_mask,
+    first_token_logits,
+    next_token_logits,
+    position_ids,
+    prompt_states,
+    vocabulary_logits,
+)
 from modeling.loading import load_model, load_tokenizer, load_with_added_layers, resolve_model_path
 from relevance.attention import Attention
 from relevance.spec import ScoringSpec
@@ -90,8 +97,9 @@ def test_token_by_token_equals_all_at_once(model_and_attention: tuple[PreTrained
         ids = torch.tensor([prompts[row] + answers[row].tolist()])
         whole = torch.tensor([segments[row] + [3] * 3])
         with torch.inference_mode():
-            hidden = hidden_states(model, ids, whole, attention)[0, len(prompts[row]) - 1 :]
-            expected = vocabulary_logits(model, hidden)
+            states = prompt_states(model, ids, whole, attention)
+            expected = vocabulary_logits(model, states.hidden[0, len(prompts[row]) - 1 :])
+            expected[0] = first_token_logits(model, states, torch.tensor([len(prompts[row]) - 1]))[0]
         torch.testing.assert_close(stepwise[row], expected, atol=1e-4, rtol=0)
 
 

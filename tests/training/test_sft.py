@@ -106,7 +106,7 @@ def test_layers_are_added_the_encoder_stays_and_answers_are_learnt(
     run.train()
     assert torch.equal(run.model.bert.encoder.layer[0].output.dense.weight, before)
     losses = [event["explanation_loss"] for event in events(tmp_path / "run", "step")]
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
     again = load_model(str(tmp_path / "run" / "checkpoint"))
     assert torch.equal(again.comparison.weight, run.model.comparison.weight)
 
