@@ -239,6 +239,23 @@ def test_equal_prompts_count_where_they_are_served() -> None:
     bench.admit(bench.work(20, in_ms=45))
 
 
+def test_an_heir_counts_what_it_inherits() -> None:
+    bench = Bench()
+    slow, fast = same(bench, (40, 0), (39, 0))
+    bench.admit(fast, slow)
+    bench.scheduler.remove(fast)
+    with pytest.raises(DeadlineUnmeetableError):
+        bench.admit(bench.work(20, in_ms=45))
+
+
+def test_what_has_been_served_is_not_ahead_any_more() -> None:
+    bench = Bench()
+    bench.admit(bench.work(*[20] * 5, in_ms=200))
+    for _ in range(4):
+        bench.step()
+    bench.admit(bench.work(20, in_ms=130))  # behind the one document left
+
+
 def test_equal_prompts_add_no_load() -> None:
     bench = Bench()
     for one in same(bench, *[(40, 0)] * 50):
