@@ -68,7 +68,7 @@ def write_base(folder: Path, texts: Iterable[str], spec: ScoringSpec, shape: dic
     tokenizer.save_pretrained(folder)
     config = Qwen3Config(
         vocab_size=len(old_ids),
-        max_position_embeddings=512,
+        max_position_embeddings=4096,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
