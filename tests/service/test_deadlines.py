@@ -36,8 +36,9 @@ def test_the_time_to_write_is_learned_per_pair_and_kept_back() -> None:
     for number in range(300):
         deadlines.observe(1 + number % 100, 1e-3 + 1e-4 * (1 + number % 100))
     kept = {pairs: 100.0 + 2.0 - deadlines.scored_by(100.0, 2.0, pairs) for pairs in (1, 100)}
-    assert kept[1] == pytest.approx(1.1e-3, abs=1e-3)
-    assert kept[100] == pytest.approx(11e-3, abs=2e-3)
+    # What it takes, and some milliseconds at most for how much answers differ.
+    assert 1.1e-3 <= kept[1] < 4e-3
+    assert 11e-3 <= kept[100] < 14e-3
 
 
 def test_slow_writing_never_takes_the_whole_timeout() -> None:
