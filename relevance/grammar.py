@@ -1,8 +1,10 @@
 """Constrained decoding: whatever the model, what it writes after its grade is an explanation that holds.
 
-The template and the verdict are forced; the model chooses the criterion grades, which words of the query it wants,
-which spans of the document are evidence and which of the terms that are really missing it names. Every path through
-the grammar parses and passes `relevance.explanation.check`.
+The template and the verdict are forced, and so are the words of a short query that name something. The model chooses
+the criterion grades, which other words of the query it wants, which spans of the document are evidence and which of the
+terms that are really missing it names. A quote has a word that says something: one of the query's, where the document
+has any, or a number if the query has one. Every path through the grammar parses and passes
+`relevance.explanation.check`.
 
     grammar = AnswerGrammar(tokenizer, scale)                                      # once per model
     pair = grammar.for_pair(query, document, document_ids, grade)                  # document_ids as in the prompt
@@ -35,12 +37,15 @@ from relevance.explanation import (
 from relevance.grades import GradeScale
 from relevance.grammar_parts import Literal, Part, Pick, Place, Quotes
 from relevance.prompt import End
-from relevance.spans import QuotableSpans, TokenSurfaces
+from relevance.spans import Anchors, QuotableSpans, TokenSurfaces
 from relevance.terms import Words, is_content, keys, terms, words
 from relevance.tokenization import TextTokenizer
 
 MAX_TERM_TOKENS = 16
 """Terms of more tokens are strings of no meaning to copy (addresses, keys)."""
+
+MAX_REQUIRED_TERMS = 10
+"""A query with no more of them wants all its terms that name something; of a longer one they are chosen."""
 
 State = tuple[tuple[int, Place], ...]
 """Places, each in the part of that index; the index behind the last part means done."""
@@ -52,6 +57,12 @@ class _Choice:
 
     lead: tuple[int, ...]
     tokens: tuple[tuple[int, ...], ...]
+
+
+def find_anchors(query: str) -> Anchors:
+    """What a quote has something of: the query's words that name something."""
+    named = frozenset(key for term in terms(query) for key in keys(term) if is_content(key))
+    return Anchors(named, any(key.isdigit() for key in named))
 
 
 class AnswerGrammar:
@@ -100,13 +111,9 @@ class AnswerGrammar:
             grade: what the first token said, an index into the scale.
             kept: which end stayed of a document that was cut; None for a whole one.
         """
-        return PairGrammar(
-            self,
-            query,
-            Words.of(document),
-            QuotableSpans(self.surfaces.strip_special(document_ids), self.surfaces, MAX_QUOTE_WORDS, kept),
-            grade,
-        )
+        own = self.surfaces.strip_special(document_ids)
+        spans = QuotableSpans(own, self.surfaces, MAX_QUOTE_WORDS, kept, find_anchors(query))
+        return PairGrammar(self, query, Words.of(document), spans, grade)
 
     def spell_terms(self, found: Sequence[str]) -> list[tuple[str, tuple[int, ...]]]:
         """The terms this vocabulary can spell, with their tokens."""
@@ -130,10 +137,12 @@ class PairGrammar:
         first = {tuple(keys(found[0])): found for found in reversed(lacking)}
         self._missing = [found for found in lacking if first[tuple(keys(found[0]))] is found]
         self._grade = grade
+        self._required = self._find_required()
         parts: list[Part] = [Literal(grammar.wants)]
         weights = [len(words(term)) for term, _ in self._wants]
         nothing = () if self._wants else grammar.nothing
-        parts.append(Pick([ids for _, ids in self._wants], weights, MAX_WANTS_WORDS, nothing=nothing))
+        options = [ids for _, ids in self._wants]
+        parts.append(Pick(options, weights, MAX_WANTS_WORDS, nothing=nothing, required=self._required))
         for choice in grammar.criteria:
             parts += [Literal(choice.lead), Pick(choice.tokens, [1] * len(choice.tokens), 1)]
         parts += [Literal(grammar.evidence), Quotes(spans, grammar.quote_start, grammar.quote_end, grammar.nothing)]
@@ -143,6 +152,15 @@ class PairGrammar:
         parts.append(Literal(grammar.verdicts[grade]))
         self._parts = parts
         self._moves_of: tuple[State, dict[int, State]] | None = None
+
+    def _find_required(self) -> list[int]:
+        """The words of a short query that name something, each where it comes first; none of a long one's."""
+        first: dict[tuple[str, ...], int] = {}
+        for index, (term, _) in enumerate(self._wants):
+            if is_content(term):
+                first.setdefault(tuple(keys(term)), index)
+        fits = sum(len(words(term)) for term, _ in self._wants) <= MAX_WANTS_WORDS
+        return sorted(first.values()) if fits and len(first) <= MAX_REQUIRED_TERMS else []
 
     def start(self) -> State:
         """The state behind the grade token."""
@@ -207,6 +225,7 @@ class PairGrammar:
         for term in terms(wants):
             later = range(picked[-1] + 1 if picked else 0, len(self._wants))
             picked += [i for i in later if keys(self._wants[i][0]) == keys(term)][:1]
+        picked = sorted({*picked, *self._required})
         picked = picked or [i for i, (term, _) in enumerate(self._wants) if is_content(term)] or [0]
         ids: list[int] = []
         weight = 0

@@ -61,9 +61,15 @@ class Pick:
         most: int,
         between: Sequence[int] = (),
         nothing: Sequence[int] = (),
+        *,
+        required: Iterable[int] = (),
     ) -> None:
-        """Options whose picked weights stay within `most` in all; `between` stands between two of them."""
+        """Options whose picked weights stay within `most` in all; `between` stands between two of them.
+
+        Those at the indices `required` are not passed over: there must be room for all of them and any others.
+        """
         self._options, self._weights, self._most = options, weights, most
+        self._required = sorted(required)
         self._between, self._nothing = between, nothing
 
     # Places: (_NOTHING, offset), (_OPTION, option, offset, weight so far), (_BETWEEN, next option, offset, weight).
@@ -89,15 +95,20 @@ class Pick:
         options, weights, most = self._options, self._weights, self._most
         return [
             (options[i][0], (_OPTION, i, 1, weight + weights[i]))
-            for i in range(first, len(options))
+            for i in range(first, self._next_required(first) + 1)
             if weight + weights[i] <= most
         ]
 
+    def _next_required(self, first: int) -> int:
+        """The last option that may come next, where those before `first` are done with."""
+        return next((i for i in self._required if i >= first), len(self._options) - 1)
+
     def is_end(self, place: Place) -> bool:
-        """Behind an option, or behind `nothing`."""
+        """Behind an option with no required one left, or behind `nothing`."""
         if place[0] == _NOTHING:
             return place[1] == len(self._nothing)
-        return place[0] == _OPTION and place[2] == len(self._options[place[1]])
+        is_behind = place[0] == _OPTION and place[2] == len(self._options[place[1]])
+        return is_behind and not (self._required and self._required[-1] > place[1])
 
 
 class Quotes:
@@ -143,7 +154,7 @@ class Quotes:
         found: list[tuple[int, Place]] = []
         if spans.can_go_on(start, position):
             found.append((spans.ids[position], (_INSIDE, quote, start, position + 1)))
-        if spans.can_end(position):
+        if spans.can_end(start, position):
             found.append((self._closing[0], (_CLOSE, quote, position, 1)))
         return found
 

@@ -102,9 +102,22 @@ def test_a_gold_explanation_is_a_path(kind: str) -> None:
 
 
 def test_a_gold_explanation_loses_what_does_not_hold() -> None:
-    wrong = Explanation("something else", 0, 0, 0, 0, ("( matte )", "USB cable", "B-C to"), ("cable", "hdmi"), 3)
+    wrong = Explanation(
+        "something else",
+        0,
+        0,
+        0,
+        0,
+        (
+            "! Cable, braided",
+            "USB cable",
+            "B-C to",
+        ),
+        ("cable", "hdmi"),
+        3,
+    )
     again = read("byte level", open_pair("byte level", QUERY, DOCUMENT).encode(wrong))
-    assert again == Explanation("best 3 usb-c cable red", 0, 0, 0, 0, ("matte)",), (), 1)
+    assert again == Explanation("best 3 usb-c cable red", 0, 0, 0, 0, ("Cable, braided",), (), 1)
 
 
 @both_kinds
@@ -133,7 +146,7 @@ def test_quotes_begin_and_end_at_words() -> None:
     spans = QuotableSpans(ids, GRAMMARS["wordpiece"].surfaces, 24)
     assert [tokenizer.decode([t]) for t in ids] == ["non", "##con", "##form", "##ity", "|", "braid", "##s"]
     assert spans.starts == [0, 5]
-    assert [p for p in range(8) if spans.can_end(p)] == [4, 7]
+    assert [(s, p) for s in (0, 5) for p in range(s, 8) if spans.can_end(s, p)] == [(0, 4), (0, 7), (5, 7)]
     assert not spans.can_go_on(0, 4)
     assert QuotableSpans(ids, GRAMMARS["wordpiece"].surfaces, 3).starts == [5]  # the first word is too long
     assert QuotableSpans(ids, GRAMMARS["wordpiece"].surfaces, 24, kept="start").starts == [0]  # the last may be cut
@@ -177,8 +190,37 @@ def test_quotes_are_in_order_and_apart(kind: str) -> None:
 
 
 @both_kinds
+def test_a_short_query_wants_all_that_names_something(kind: str) -> None:
+    pair = open_pair(kind, "what is the cable for a cable hub?", DOCUMENT)
+    rng = random.Random(0)
+    wants = {read(kind, decode(pair, lambda allowed: rng.choice(sorted(allowed)))).wants for _ in range(40)}
+    assert all("cable" in said and said.index("cable") < said.index("hub") for said in wants)
+    assert len(wants) > 5  # other words may come or not
+    said = Explanation("something else", 0, 0, 0, 0, (), (), 1)
+    assert read(kind, pair.encode(said)).wants == "cable hub"
+
+
+@both_kinds
+def test_a_quote_has_a_word_of_the_query(kind: str) -> None:
+    def quotes(query: str, document: str) -> set[str]:
+        pair = open_pair(kind, query, document)
+        rng = random.Random(0)
+        paths = [decode(pair, lambda allowed: rng.choice(sorted(allowed))) for _ in range(200)]
+        return {quote.lower() for path in paths for quote in read(kind, path).evidence}
+
+    with_hub = quotes("the hub", "the red hub is the best")
+    assert {"hub", "the red hub is the best"} <= with_hub
+    assert all("hub" in quote.split() for quote in with_hub)
+    without = quotes("the cup", "the red hub is the best")  # no word of the query: any that says something
+    assert {"red", "best"} <= without
+    assert not without & {"the", "is", "is the"}
+    assert "60" not in quotes("the hub", "the 60 red hub")
+    assert "60" in quotes("the 70 hub", "the 60 red hub")
+
+
+@both_kinds
 def test_there_are_at_most_three_quotes(kind: str) -> None:
-    pair = open_pair(kind, "x", "a a a a a a")
+    pair = open_pair(kind, "x", "hub hub hub hub hub hub")
     close, open_ = (GRAMMARS[kind].tokenizer.encode_literal(f" {mark}")[0] for mark in "><")
 
     def eager(allowed: tuple[int, ...]) -> int:
@@ -198,7 +240,7 @@ def test_quotes_do_not_end_in_a_blank() -> None:
     ids = byte_level_tokenizer().encode_user_texts(["60 7"])[0]  # a digit has no blank of its own
     spans = QuotableSpans(ids, GRAMMARS["byte level"].surfaces, 24)
     assert [byte_level_tokenizer().decode([t]) for t in ids] == ["6", "0", " ", "7"]
-    assert [p for p in range(5) if spans.can_end(p)] == [2, 4]
+    assert [p for p in range(5) if spans.can_end(0, p)] == [2, 4]
 
 
 @both_kinds
@@ -250,6 +292,15 @@ def test_a_vocabulary_that_cannot_spell_the_template_is_refused() -> None:
 
     with pytest.raises(TokenizerError, match="criterion grades are not one token each"):
         AnswerGrammar(Doubled(), SCALE)
+
+
+def test_a_pick_passes_over_no_required_option() -> None:
+    pick = Pick([[1], [2], [3], [4]], [1] * 4, 9, required=[1])
+    assert [token for token, _ in pick.moves(pick.start)] == [1, 2]
+    assert not pick.is_end((1, 0, 1, 1))
+    assert [token for token, _ in pick.moves((1, 0, 1, 1))] == [2]
+    assert pick.is_end((1, 1, 1, 2))
+    assert [token for token, _ in pick.moves((1, 1, 1, 2))] == [3, 4]
 
 
 def test_a_pick_takes_at_least_one() -> None:
