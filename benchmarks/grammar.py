@@ -2,10 +2,11 @@
 
     python -m benchmarks.grammar --tokenizer artifacts/default/tokenizer.json --data DIR/trecdl/val.jsonl.gz
 
-For a sample of pairs an explanation is chosen at random, choice by choice. Figures are per file, times are processor
-time, so that a busy machine counts little: milliseconds to set a pair up, microseconds per choice (what may come next, going on, and
-the forced tokens behind it), tokens and choices of an explanation, and the share of explanations that hold (relevance.explanation.check), which must be 1. Tokens that are
-no choice cost a decoder no step of their own: a run of them goes through the model at once. Last line: JSON.
+For a sample of pairs an explanation is chosen at random, choice by choice. Figures are per file; times are processor
+time, so that a busy machine counts little: milliseconds to set a pair up, microseconds per choice (what may come next,
+going on, and the forced tokens behind it), tokens and choices of an explanation, and the share of explanations that
+hold (relevance.explanation.check), which must be 1. Tokens that are no choice cost a decoder no step of their own: a
+run of them goes through the model at once. Last line: JSON.
 """
 
 import argparse
