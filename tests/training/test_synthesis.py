@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from training import synthesis
+from training.data import LabelledPair
 from training.rules import RuleBook
 from training.rules.edits import EDITS, Corpus, Edited, Subject
 from training.splits import refuse_test_files
@@ -107,3 +108,17 @@ def test_a_test_split_is_refused(tmp_path: Path) -> None:
         synthesis.main(["--data-dir", str(tmp_path), "--sources", "test.jsonl", "--out", str(tmp_path / "a.jsonl.gz")])
     assert not (tmp_path / "a.jsonl.gz").exists()
     refuse_test_files(["latest/train.jsonl"])
+
+
+def test_a_source_that_came_under_the_rule_already_is_left_alone() -> None:
+    book = RuleBook.preset()
+    rule = book.rule("misspelt-is-fine")
+
+    def made_of(query: str) -> list[synthesis.SyntheticRow]:
+        pair = LabelledPair(query, "Vinyl Flooring Panels", (0.0, 0.0, 0.0, 1.0))
+        synthesizer = synthesis.Synthesizer(book, [synthesis.SourceRow(pair, "train", 1)])
+        return list(synthesizer.pairs_for(rule, 1, random.Random(0)))
+
+    (row,) = made_of("vinyl flooring panels")
+    assert row.grade == 3
+    assert made_of("vynyl flooring panels") == []
