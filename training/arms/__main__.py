@@ -3,8 +3,9 @@
     python -m training.arms.catalogue DIR
     python -m training.arms configs/training/arms.toml --data-dir DIR [--run runs/arms] [--out results/arms.json]
 
-Resumable per arm and seed: what is in the run folder is not trained again, and the result holds what is there. Only
-seeds that all arms have finished are averaged unless none has, and `seeds` of each arm says which those are.
+Resumable per arm and seed: what is in the run folder is not trained again. Several processes may share a run folder,
+each with seeds of its own (`--seeds`); `--collect` then makes the result of what is there, and `seeds` of each arm says
+over which it is.
 """
 
 import argparse
@@ -56,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--run", type=Path, default=Path("runs/arms"))
     parser.add_argument("--out", type=Path, help="write a results file")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="of the configuration's seeds only these: one process each"
+    )
     parser.add_argument("--collect", action="store_true", help="train nothing: the result of what is there")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # matrices this small gain nothing from a second
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs: dict[str, dict[int, dict[str, Any]]] = {arm.name: {} for arm in config.arms}
     if not args.collect:
         bench.prepare()
-    for seed, arm in tqdm([(s, a) for s in config.seeds for a in config.arms], unit="arm"):
+    for seed, arm in tqdm([(s, a) for s in args.seeds or config.seeds for a in config.arms], unit="arm"):
         if args.collect and not (bench.folder(arm.name, seed) / "figures.json").is_file():
             continue
         runs[arm.name][seed] = found = bench.run(arm, seed)
