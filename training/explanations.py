@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from modeling.decode import AnswerDecoder
 from modeling.loading import load_model, load_tokenizer
-from relevance.errors import RelevanceError
+from relevance.errors import ArtifactError, RelevanceError
 from relevance.explanation import END, STEPS, Explanation, render
 from relevance.grammar import AnswerGrammar
 from relevance.provenance import command_line, write_result
@@ -67,12 +67,16 @@ class ExplainingCheckpoint:
         """Load it.
 
         Raises:
-            RelevanceError: no scoring spec, or one its tokenizer does not fit.
+            RelevanceError: no scoring spec, or one that its tokenizer or its weights do not fit.
         """
         self.spec = ScoringSpec.from_file(folder / SPEC_FILE)
         self.tokenizer = load_tokenizer(str(folder))
         self.labels = self.spec.scale.resolve_label_token_ids(self.tokenizer)
-        self.scorer = CheckpointScorer(load_model(str(folder)), self.spec.attention, self.labels, bfloat16=bfloat16)
+        try:
+            model = load_model(str(folder))
+            self.scorer = CheckpointScorer(model, self.spec.attention, self.labels, bfloat16=bfloat16)
+        except ValueError as error:  # what the library and the scorer raise where weights and spec do not fit
+            raise ArtifactError(f"{folder}: {error}") from error
         self.encoder = self.spec.encoder(self.tokenizer)
         self.grammar = AnswerGrammar(self.tokenizer, self.spec.scale)
 

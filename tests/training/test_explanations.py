@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,10 @@ def test_what_cannot_be_used_is_named(
     assert "error: " in capsys.readouterr().err
     assert main([str(tiny_checkpoint), "--data", str(tmp_path / "none.jsonl")]) == 2
     assert "none.jsonl: no such file" in capsys.readouterr().err
+    other = shutil.copytree(tiny_checkpoint, tmp_path / "other")
+    (other / "config.json").write_text('{"model_type": "nothing known"}')
+    assert main([str(other), "--data", "x"]) == 2
+    assert f"error: {other}: " in capsys.readouterr().err
     bad = tmp_path / "bad.jsonl"
     bad.write_text(json.dumps({"query": "a", "document": "b", "grade": 0, "explanation": {"wants": 1}}) + "\n")
     assert main([str(tiny_checkpoint), "--data", str(bad), "--teacher", str(tiny_checkpoint)]) == 2
