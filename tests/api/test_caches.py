@@ -94,7 +94,7 @@ async def test_one_that_leaves_or_expires_does_not_hurt_who_waits_for_the_same(s
         first = await service.blocked_score({"query": "first", "documents": ["d"]})
         tasks = [asyncio.create_task(service.score(BODY)) for _ in range(2)]
         await waiting(service, 4)
-        expired = await service.score({**BODY, "timeout_ms": 40})
+        expired = await service.score({**BODY, "timeout_ms": 400})
         tasks[leaver].cancel()
         with pytest.raises(asyncio.CancelledError):
             await tasks[leaver]

@@ -39,10 +39,10 @@ async def test_every_dialect_takes_a_timeout_and_a_priority(service: Service, pa
 @pytest.mark.parametrize(("path", "body"), PATHS)
 @pytest.mark.parametrize("where", ["body", "header"])
 async def test_every_dialect_expires(service: Service, path: str, body: dict[str, Any], where: str) -> None:
-    headers = {"X-Timeout-Ms": "60"} if where == "header" else {}
+    headers = {"X-Timeout-Ms": "400"} if where == "header" else {}
     with service.engine.blocked():
         first = await service.blocked_score({"query": "first", "documents": ["d"]})
-        asked = {**body, "timeout_ms": 60} if where == "body" else body
+        asked = {**body, "timeout_ms": 400} if where == "body" else body
         response = await service.client.post(path, json=asked, headers=headers)
     assert response.status_code == (429 if "texts" in body else 504)
     assert "deadline passed" in response.text
@@ -78,11 +78,11 @@ async def test_the_others_take_what_their_clients_send(service: Service, value: 
 
 
 async def test_of_two_timeouts_the_shorter_counts_and_the_default_is_a_setting(serve: Serve) -> None:
-    async with serve(Settings(max_pack_tokens=64, default_timeout_ms=50)) as service:
+    async with serve(Settings(max_pack_tokens=64, default_timeout_ms=400)) as service:
         with service.engine.blocked():
             first = await service.blocked_score({**BODY, "timeout_ms": 60_000})
             by_default = await service.score({"query": "other", "documents": ["d"]})
-            both = await service.score({**BODY, "timeout_ms": 60_000}, headers={"X-Timeout-Ms": "50"})
+            both = await service.score({**BODY, "timeout_ms": 60_000}, headers={"X-Timeout-Ms": "400"})
         assert (by_default.status_code, both.status_code) == (504, 504)
         assert (await first).status_code == 200
 

