@@ -31,7 +31,7 @@ SIZES = (1, 1, 10, 10, 50)
 NUM_CLIENTS = 8
 SATURATING_S = 20.0
 LOOK_EVERY_S = 10.0
-CACHES = ("--prefix-cache-mib", "32", "--score-cache-mib", "2")
+CACHES = ("--prefix-cache-mib", "8", "--score-cache-mib", "2")
 GAUGES = ("tasks", "threads", "prefix_cache_bytes", "score_cache_bytes", "lost_log_lines")
 
 

@@ -9,6 +9,7 @@ service: whoever supervises this process decides then.
 """
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -17,8 +18,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
 from types import FrameType
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,39 @@ RESTART_WINDOW_S = 60.0
 # How much longer than it promises to a worker may take to end before it is killed.
 KILL_AFTER_S = 15.0
 
-Run = Callable[[int], SpawnProcess]
+
+class Worker(Protocol):
+    """What is needed of a process; `multiprocessing`'s own has it."""
+
+    @property
+    def sentinel(self) -> int:
+        """Ready to be read once the process has ended."""
+        ...
+
+    @property
+    def exitcode(self) -> int | None:
+        """Its exit status; None while it lives."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Its number."""
+        ...
+
+    def join(self) -> None:
+        """Wait for its end."""
+        ...
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once."""
+        ...
+
+
+Run = Callable[[int], Worker]
 
 
 class RestartBudget:
@@ -52,19 +85,34 @@ class Supervisor:
     """The parent of the workers. Runs in the main thread, with signals."""
 
     def __init__(
-        self, run: Run, num_workers: int, *, stop_within_s: float, hopeless: Mapping[int, str], failed_status: int
+        self,
+        run: Run,
+        num_workers: int,
+        *,
+        stop_within_s: float,
+        hopeless: Mapping[int, str],
+        failed_status: int,
+        kill_after_s: float = KILL_AFTER_S,
     ) -> None:
-        """`run` starts a worker by its number; exit statuses in `hopeless` would only come again; `failed_status`
-        is returned when workers die too often."""
+        """Watch over nobody yet.
+
+        Args:
+            run: starts a worker by its number.
+            num_workers: how many there are.
+            stop_within_s: how long a worker promises to take to end.
+            hopeless: exit statuses that would only come again, and why.
+            failed_status: what is returned when workers die too often.
+            kill_after_s: how much longer than promised one may take.
+        """
         self._run = run
-        self._stop_within_s = stop_within_s
+        self._kill_after_s = stop_within_s + kill_after_s
         self._hopeless = hopeless
         self._failed_status = failed_status
         self._budget = RestartBudget(time.monotonic)
-        self._workers: dict[int, SpawnProcess] = {}
+        self._workers: dict[int, Worker] = {}
         self._num_workers = num_workers
         self._status: int | None = None
-        self._kill_at = float("inf")
+        self._kill_at = math.inf
         self._woken, self._wake = socket.socketpair()
 
     def serve(self) -> int:
@@ -74,7 +122,7 @@ class Supervisor:
         for index in range(self._num_workers):
             self._workers[index] = self._run(index)
         while self._workers:
-            timeout = None if self._status is None else max(0.0, self._kill_at - time.monotonic())
+            timeout = None if math.isinf(self._kill_at) else max(0.0, self._kill_at - time.monotonic())
             found = wait([self._woken, *(worker.sentinel for worker in self._workers.values())], timeout)
             if self._woken in found:
                 self._obey(self._woken.recv(64))
@@ -83,7 +131,7 @@ class Supervisor:
                 logger.error("workers_killed", extra={"fields": {"workers": sorted(self._workers)}})
                 for worker in self._workers.values():
                     worker.kill()
-                self._kill_at = float("inf")
+                self._kill_at = math.inf
         self._woken.close()
         self._wake.close()
         return self._status or 0
@@ -94,28 +142,29 @@ class Supervisor:
     def _obey(self, numbers: bytes) -> None:
         for number in numbers:
             if number == signal.SIGHUP:
-                self._tell_all(signal.SIGHUP)
+                self._reload()
             else:
                 self._stop(0)
 
     def _stop(self, status: int) -> None:
         if self._status is None:
             self._status = status
-            self._kill_at = time.monotonic() + self._stop_within_s + KILL_AFTER_S
-            self._tell_all(signal.SIGTERM)
+            self._kill_at = time.monotonic() + self._kill_after_s
+            for worker in self._workers.values():
+                worker.terminate()
 
-    def _tell_all(self, number: signal.Signals) -> None:
+    def _reload(self) -> None:
         for worker in self._workers.values():
-            if worker.pid is not None and worker.is_alive():
-                os.kill(worker.pid, number)
+            if worker.pid is not None and worker.exitcode is None:
+                os.kill(worker.pid, signal.SIGHUP)
 
     def _bury(self) -> None:
         """Take away the dead, and start others in their place."""
         for index, worker in list(self._workers.items()):
-            if worker.is_alive():
+            status = worker.exitcode
+            if status is None:
                 continue
             worker.join()
-            status = worker.exitcode or 0
             del self._workers[index]
             if self._status is not None:
                 continue
