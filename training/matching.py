@@ -17,7 +17,9 @@ from relevance.terms import Words, is_content, keys, terms
 from training.rules.text import TextFeatures, lexicon, quantities
 
 NEGATIONS = frozenset({"without", "no", "not", "non"})
-_ASKING = "define definition describe difference example explain info information kind list mean meaning name question type way"
+_ASKING = """
+define definition describe difference example explain info information kind list mean meaning name question type way
+"""
 _TALK = """
 almost already although always anyway asking bad best better big certain concerned didn doesn dont even far feel feeling
 fine general going gone good great guess happy hate health hear heard husband im including instead involved keep kept
