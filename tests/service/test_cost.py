@@ -103,3 +103,12 @@ def test_what_was_too_slow_is_forgotten_as_soon_as_calls_are_fast() -> None:
     assert cost.seconds(100) > 5 * seconds(100)
     learn(cost, 100, seed=5)
     assert cost.seconds(100) == pytest.approx(seconds(100), rel=0.7)
+
+
+def test_calls_that_a_line_does_not_fit_never_cost_less_than_nothing() -> None:
+    cost = CostModel(A, B)
+    for tokens in [*range(20, 128)] * 3:
+        cost.observe(tokens, 1e-6 * tokens**2)
+        assert cost.seconds_per_call >= 0
+        assert cost.seconds_per_token > 0
+    assert cost.seconds(100) == pytest.approx(0.01, rel=0.2)
