@@ -155,7 +155,7 @@ async def test_a_redis_that_never_was_there_hurts_nobody() -> None:
     async with replica("redis://127.0.0.1:1/0") as service:
         for number in range(10):
             assert (await service.score({"query": f"q{number}", "documents": ["d"]})).status_code == 200
-        assert await service.metric("relevance_redis_failures_total") <= MAX_FAILURES + 2
+        assert await service.metric("relevance_redis_failures_total") <= MAX_FAILURES + 4
         assert await lookups(service, "computed") == 10
 
 
