@@ -1,5 +1,6 @@
 """The arms: figures with spread over seeds, explanations and cost, recall per rule."""
 
+from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.blocks.tables import read_result, source, table
@@ -32,6 +33,31 @@ def arms() -> str:
     shown = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
     note = f"\nMean ± standard deviation over {shown} seeds; entropy in nats, ln 4 = 1.386 is undecided.\n"
     return table(["arm", "what", *columns], rows) + note + source("arms")
+
+
+def arms_change() -> str:
+    """What the stage after answer-first SFT changed, paired by seed."""
+    columns = {
+        "macro-F1": ("figures", "macro_f1"),
+        "entropy": ("figures", "grade_entropy"),
+        "ECE": ("figures", "ece_before"),
+        "recall, common rules": ("figures", "common_recall"),
+        "recall, rare rules": ("figures", "rare_recall"),
+        "of unit_converted": ("rules", "unit_converted"),
+    }
+    result = read_result("arms")
+    before, rows = result["arms"]["answer_first"], []
+    for arm in result["config"]["arms"]:
+        after = result["arms"].get(arm["name"])
+        if arm["start"] == "answer_first" and after is not None:
+            cells = []
+            for kind, figure in columns.values():
+                first = dict(zip(before["seeds"], before[kind][figure]["values"], strict=True))
+                last = dict(zip(after["seeds"], after[kind][figure]["values"], strict=True))
+                changes = [last[seed] - first[seed] for seed in last if seed in first]
+                cells.append(f"{fmean(changes):+.3f} ± {stdev(changes) if len(changes) > 1 else 0.0:.3f}")
+            rows.append([f"`{arm['name']}`", str(len(after["seeds"])), *cells])
+    return table(["arm", "seeds", *columns], rows)
 
 
 def arms_grades() -> str:
