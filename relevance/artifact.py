@@ -29,6 +29,7 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 GRAPH_FILE = "model.onnx"
+CARD_FILE = "README.md"
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -246,6 +247,10 @@ def _verify_files(folder: Path, manifest: Manifest) -> None:
     for required in (GRAPH_FILE, TOKENIZER_FILE):
         if required not in manifest.files:
             raise ArtifactError(f"{folder}: manifest.files has no {required}")
+    # A graph may keep its weights in any file beside it, so one that nobody vouches for must not be there.
+    unlisted = sorted({path.name for path in folder.iterdir()} - {*manifest.files, MANIFEST_FILE, CARD_FILE})
+    if unlisted:
+        raise ArtifactError(f"{folder}: {', '.join(unlisted[:5])}: not in manifest.files, so nobody vouches for it")
     for name, entry in manifest.files.items():
         path = folder / name
         if Path(name).name != name:

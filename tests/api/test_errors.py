@@ -175,8 +175,8 @@ FIELDS = st.sampled_from(["query", "documents", "pairs", "instruction", "documen
 NEAR_REQUESTS = st.dictionaries(FIELDS, JSON_VALUES | st.lists(st.text()) | st.text(), max_size=5)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(bodies=st.lists(NEAR_REQUESTS | JSON_VALUES, min_size=1, max_size=8))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(bodies=st.lists(NEAR_REQUESTS | JSON_VALUES, min_size=10, max_size=30))
 async def test_no_json_makes_a_5xx(bodies: list[Any]) -> None:
     async with serve_app() as service:
         for body in bodies:

@@ -1,5 +1,6 @@
 """Loading refuses everything it does not know; damage is done to copies of the tiny artifact."""
 
+import ast
 import json
 import shutil
 from collections.abc import Callable
@@ -79,3 +80,42 @@ def test_what_is_not_known_is_refused_with_the_reason(folder: Path, change: Any,
     with pytest.raises(Exception, match=reason) as caught:
         load_artifact(folder)
     assert isinstance(caught.value, ArtifactError | ValueError)
+
+
+@pytest.mark.parametrize("name", ["model.onnx.data", "weights.bin", ".hidden", "sub"])
+def test_a_file_nobody_vouches_for_is_refused(folder: Path, name: str) -> None:
+    # A graph may read its weights from any of them.
+    if name == "sub":
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=rf"{name}: not in manifest\.files"):
+        load_artifact(folder)
+
+
+def test_a_model_card_may_lie_beside(folder: Path) -> None:
+    (folder / "README.md").write_text("a card")
+    assert load_artifact(folder).manifest.name == load_artifact(TINY).manifest.name
+
+
+def test_nothing_that_loads_an_artifact_can_run_code_from_it() -> None:
+    root = Path(__file__).parents[2]
+    for path in (path for package in ("relevance", "engine", "service") for path in (root / package).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {
+            name.split(".")[0]
+            for node in ast.walk(tree)
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        assert not imported & {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "runpy", "torch"}, path
+        called = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not called & {"eval", "exec", "compile", "__import__"}, path
+        assert "allow_pickle" not in path.read_text(encoding="utf-8"), path
