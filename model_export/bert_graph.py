@@ -264,8 +264,10 @@ class _BertDecoder:
         hidden = self._norm(op.Gelu(self._linear(hidden, f"{transform}.dense")), f"{transform}.LayerNorm")
         labels = list(label_token_ids)
         bias = self._state["cls.predictions.bias"]
-        label_weight = self._weight(LABEL_HEAD, self._state[EMBEDDING][labels].T)
-        label_logits = op.Add(op.MatMul(hidden, label_weight), self._weight("label_head.bias", bias[labels]))
+        share = np.float32(getattr(self._config, "label_head_share", 1.0))
+        label_weight = self._weight(LABEL_HEAD, share * self._state[EMBEDDING][labels].T)
+        label_bias = self._weight("label_head.bias", share * bias[labels])
+        label_logits = op.Add(op.MatMul(hidden, label_weight), label_bias)
         if self._compared is not None:
             straight = op.MatMul(self._compared, self._weight(LABEL_COMPARISON, self._state[LABEL_COMPARISON].T))
             straight = op.Add(straight, self._weight("label_comparison.bias", self._state["label_comparison.bias"]))

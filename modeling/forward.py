@@ -112,7 +112,7 @@ def _late_layers(
     compared = None
     for index, layer in enumerate(model.bert.encoder.layer):
         if index == num_encoder_layers and segment_ids is not None:
-            keys = layer.attention.self.key(hidden)
+            keys = layer.attention.self.key(hidden.detach())
             compared = compare(keys, segment_ids == PREFIX, segment_ids == DOCUMENT)
         hidden = layer(hidden, lower if index < num_encoder_layers else upper, past_key_values=cache)
         if index == num_encoder_layers and segment_ids is not None:
@@ -139,10 +139,10 @@ def first_token_logits(model: PreTrainedModel, states: PromptStates, last: Tenso
     logits = vocabulary_logits(model, states.hidden[torch.arange(len(last), device=last.device), last])
     if states.compared is None:
         return logits
-    with torch.autocast(logits.device.type, enabled=False):
-        added = model.label_comparison(states.compared)
     labels = torch.tensor(model.config.label_token_ids, device=logits.device)
-    return logits.float().index_add(1, labels, added)
+    with torch.autocast(logits.device.type, enabled=False):
+        graded = model.config.label_head_share * logits[:, labels].float() + model.label_comparison(states.compared)
+    return logits.float().index_copy(1, labels, graded)
 
 
 def next_token_logits(

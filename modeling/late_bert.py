@@ -3,13 +3,14 @@
     layers 0 .. E-1   the encoder as it was: under `late` attention query and document do not see each other here
     comparison        f = H * norm(mean of query keys) * norm(mean of document keys), elementwise
     layers E .. L-1   the document sees the query; the reader (the token the grade is read at) sees both, and W f
-    grade logits      of the vocabulary head, plus A f + b: for the first token of the answer alone
+    grade logits      a share of the vocabulary head's, plus A f + b: for the first token of the answer alone
 
 The keys are those of layer E, whose key projection starts as the identity: the mean of f over its H entries is then
-the cosine similarity of the two texts as the sentence encoder gives it. A and b start as P(grade | cosine) and the
-head almost closed, so that grading starts from what the encoder knows, instead of finding it again, and keeps a
-straight way to it. A document's states in the lower layers do not depend on the query. The added layers start near
-the identity (their outputs are closed).
+the cosine similarity of the two texts as the sentence encoder gives it. A and b start as P(grade | cosine), and only
+`label_head_share` of the head's logits counts, so that grading starts from what the encoder knows, instead of finding
+it again, and keeps a straight way to it. No gradient flows from f into the encoder: few queries would bend it. A
+document's states in the lower layers do not depend on the query. The added layers start near the identity (their
+outputs are closed).
 """
 
 import torch
@@ -23,7 +24,6 @@ _SLOPE = 9.0
 _THRESHOLDS = (0.42, 0.54, 0.75)
 # Nats by which the grades' tokens start ahead of the vocabulary: the first token is a grade from the start.
 _LABEL_BIAS = 12.0
-_HEAD_OPENING = 0.1
 # Added layers attend by similarity of states: scores of cosine 1 are about this, summed over no head.
 _ATTENTION_SHARPNESS = 3.0
 
@@ -36,6 +36,8 @@ class LateBertConfig(BertConfig):  # type: ignore[misc]
     num_encoder_layers: int = 6
     label_token_ids: tuple[int, ...] | list[int] = ()
     """The grades' tokens, in order."""
+    label_head_share: float = 0.2
+    """Of the vocabulary head's logits of those tokens; what an untrained head says of grades is noise."""
 
 
 class LateBertForGrading(BertLMHeadModel):  # type: ignore[misc]
@@ -93,4 +95,3 @@ def start_added_layers(model: LateBertForGrading) -> None:
     thresholds = torch.tensor([0.0, *_THRESHOLDS]) if len(labels) == 4 else steps / len(labels)
     model.label_comparison.weight.copy_(_SLOPE * steps[:, None].expand(-1, config.hidden_size) / config.hidden_size)
     model.label_comparison.bias.copy_(_LABEL_BIAS - _SLOPE * thresholds.cumsum(0))
-    model.cls.predictions.transform.LayerNorm.weight.fill_(_HEAD_OPENING)

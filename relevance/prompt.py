@@ -175,6 +175,11 @@ class PromptEncoder:
         slot = self._document
         return segment[len(slot.before_ids) : len(segment) - len(slot.after_ids) - len(self._suffix_ids)]
 
+    @property
+    def num_leading_tokens(self) -> int:
+        """The template's tokens in front of the document in its segment."""
+        return len(self._document.before_ids)
+
     def encode_prefix(self, query: str, instruction: str | None = None) -> EncodedPrefix:
         """The prefix segment of `query`.
 

@@ -35,14 +35,9 @@ def decode_explanations(
     return [found[index] for index in range(len(pairs))]
 
 
-def document_ids(example: Example) -> tuple[int, ...]:
-    """The tokens of an example's document segment without the suffix."""
-    return example.ids[example.prefix_length : -example.suffix_length]
-
-
 def _paths(grammar: AnswerGrammar, pair: LabelledPair, example: Example, grade: int) -> PairGrammar:
     kept: End | None = "start" if example.truncated else None
-    return grammar.for_pair(pair.query, pair.document, document_ids(example), grade, kept)
+    return grammar.for_pair(pair.query, pair.document, example.ids[slice(*example.document)], grade, kept)
 
 
 def _decode(

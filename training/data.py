@@ -56,6 +56,8 @@ class Example:
     target: tuple[float, ...]
     suffix_length: int = 1
     answer: tuple[int, ...] = ()
+    document: tuple[int, int] = (0, 0)
+    """Start and end of the document's own tokens in `ids`."""
     truncated: bool = False
     """Whether the document was cut, at its end."""
 
@@ -171,10 +173,15 @@ def encode_pairs(
         documents = encoder.encode_documents(prefix, [pairs[i].document for i in indices], max_document_tokens)
         for index, document in zip(indices, documents, strict=True):
             answer: tuple[int, ...] = ()
+            own = encoder.document_ids(document.ids)
             if answers is not None:
-                answer = answers.encode(pairs[index], document.ids[:-num_suffix], truncated=document.truncated)
+                answer = answers.encode(pairs[index], own, truncated=document.truncated)
             ids = (*prefix.ids, *document.ids)
-            examples[index] = Example(ids, len(prefix.ids), pairs[index].target, num_suffix, answer, document.truncated)
+            start = len(prefix.ids) + encoder.num_leading_tokens
+            place = (start, start + len(own))
+            examples[index] = Example(
+                ids, len(prefix.ids), pairs[index].target, num_suffix, answer, place, document.truncated
+            )
     return [example for example in examples if example is not None]
 
 

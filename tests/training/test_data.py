@@ -207,3 +207,14 @@ def test_a_bad_explanation_is_named(tmp_path: Path, change: dict[str, int], reas
     path = write(tmp_path / "x.jsonl", json.dumps(row))
     with pytest.raises(DataError, match=rf"x\.jsonl, line 1: .*{reason}"):
         read_pairs(path, 4)
+
+
+def test_a_quote_may_not_be_made_of_the_templates_words(tmp_path: Path) -> None:
+    row = {**EXPLAINED, "explanation": {**EXPLAINED["explanation"], "evidence": ["USB cable"]}}  # type: ignore[dict-item]
+    pairs = read_pairs(write(tmp_path / "x.jsonl", json.dumps(row)), 4)
+    template = PromptTemplate(
+        name="t", prefix="<s>", query="{query}|", document="Document: {document} end", suffix="<ans>"
+    )
+    encoder = PromptEncoder(template, CharacterTokenizer(), PromptLimits(max_tokens=120, max_query_tokens=20))
+    (example,) = encode_pairs(pairs, encoder)
+    assert CharacterTokenizer().decode(example.ids[slice(*example.document)]).strip() == "A red USB cable."
