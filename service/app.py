@@ -8,6 +8,7 @@ told; what becomes of the process is the caller's business (`service.__main__` e
 """
 
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -179,7 +180,13 @@ def _add_outer_layers(
 def _builder(
     factory: EngineFactory | None, settings: Settings, readiness: Readiness, clock: Callable[[], float]
 ) -> Callable[[LiveModel], Engine]:
-    build = factory or (lambda built: OrtEngine(built, num_threads=num_threads_for(built, settings.num_threads)))
+    num_cores = len(os.sched_getaffinity(0))
+
+    def build_ort(artifact: Artifact) -> Engine:
+        asked, workers = settings.num_threads, settings.workers
+        return OrtEngine(artifact, num_threads=num_threads_for(artifact, asked, workers, num_cores))
+
+    build = factory or build_ort
 
     def build_engine(model: LiveModel) -> Engine:
         engine = build(model.artifact)

@@ -24,9 +24,13 @@ from service.settings import InvalidSettingsError, Settings
 SMALL_HIDDEN_SIZE = 1024
 
 
-def num_threads_for(artifact: Artifact, asked: int | None) -> int | None:
+def num_threads_for(artifact: Artifact, asked: int | None, num_workers: int, num_cores: int) -> int | None:
     """Threads of one model run; None leaves it to ONNX Runtime, which takes one per physical core."""
-    return 1 if asked is None and artifact.manifest.graph.hidden_size < SMALL_HIDDEN_SIZE else asked
+    if asked is not None:
+        return asked
+    if artifact.manifest.graph.hidden_size < SMALL_HIDDEN_SIZE:
+        return 1
+    return None if num_workers == 1 else max(1, num_cores // num_workers)
 
 
 class Assembler:

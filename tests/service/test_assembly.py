@@ -14,6 +14,12 @@ def sized(hidden_size: int) -> Artifact:
 
 
 def test_a_small_model_gets_one_a_large_one_what_the_runtime_chooses_and_a_setting_wins() -> None:
-    assert num_threads_for(sized(SMALL_HIDDEN_SIZE - 1), None) == 1
-    assert num_threads_for(sized(SMALL_HIDDEN_SIZE), None) is None
-    assert [num_threads_for(sized(size), 3) for size in (64, 4096)] == [3, 3]
+    small, large = sized(SMALL_HIDDEN_SIZE - 1), sized(SMALL_HIDDEN_SIZE)
+    assert num_threads_for(small, None, 1, 8) == 1
+    assert num_threads_for(large, None, 1, 8) is None
+    assert [num_threads_for(model, 3, 4, 8) for model in (small, large)] == [3, 3]
+
+
+def test_workers_share_the_cores() -> None:
+    assert [num_threads_for(sized(4096), None, workers, 8) for workers in (2, 3, 16)] == [4, 2, 1]
+    assert num_threads_for(sized(64), None, 2, 8) == 1
