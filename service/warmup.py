@@ -31,7 +31,7 @@ def prepare(engine: Engine, artifact: Artifact, max_pack_tokens: int, readiness:
             _run_pack(engine, artifact, int(share * max_pack_tokens))
     readiness.enter("self_testing", f"{len(artifact.manifest.golden_pairs)} golden pairs")
     difference = self_test(artifact, engine)
-    logger.info("self_test_passed largest_difference=%.1e", difference)
+    logger.info("self_test_passed", extra={"fields": {"largest_difference": difference}})
 
 
 def _run_pack(engine: Engine, artifact: Artifact, num_tokens: int) -> None:

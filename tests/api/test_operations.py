@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,16 @@ class Load:
         self.stop = threading.Event()
         self.num_answers = 0
         self.failures: list[Exception] = []
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._url, self._body, self._check = url, body, check
         self._pool = ThreadPoolExecutor(4)
         self._futures = [self._pool.submit(self._ask) for _ in range(4)]
+        for future in self._futures:
+            future.add_done_callback(self._tell)
+
+    def _tell(self, _: Future[None]) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _ask(self) -> None:
         with httpx.Client(timeout=20, headers=HEADERS) as client:
@@ -60,19 +66,28 @@ class Load:
                 try:
                     response = client.post(f"{self._url}/score", json=self._body)
                 except httpx.TransportError as error:
-                    with self._lock:
+                    with self._changed:
                         self.failures.append(error)
+                        self._changed.notify_all()
                     return
                 self._check(response)
-                with self._lock:
+                with self._changed:
                     self.num_answers += 1
+                    self._changed.notify_all()
 
     def wait_for(self, num_answers: int) -> None:
-        while self.num_answers < num_answers:
+        """Return once there are so many answers, or raise what a client met."""
+
+        def is_decided() -> bool:
+            return self.num_answers >= num_answers or any(future.done() for future in self._futures)
+
+        with self._changed:
+            assert self._changed.wait_for(is_decided, timeout=60)
+        if self.num_answers < num_answers:
             for future in self._futures:
                 if future.done():
                     future.result()
-                    raise AssertionError(f"a client gave up: {self.failures}")
+            raise AssertionError(f"a client gave up: {self.failures}")
 
     def finish(self) -> None:
         self.stop.set()
