@@ -107,7 +107,13 @@ def test_a_test_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"test\.jsonl: a test split is never"):
         synthesis.main(["--data-dir", str(tmp_path), "--sources", "test.jsonl", "--out", str(tmp_path / "a.jsonl.gz")])
     assert not (tmp_path / "a.jsonl.gz").exists()
-    refuse_test_files(["latest/train.jsonl"])
+
+
+def test_the_word_test_in_a_file_name_is_what_counts() -> None:
+    refuse_test_files(["test/train.jsonl", "latest.jsonl", "tested-by-hand.jsonl"])
+    for name in ("a/test.jsonl.gz", "homedepot_test.jsonl", "TEST-2.jsonl"):
+        with pytest.raises(ValueError, match="never trained"):
+            refuse_test_files([name])
 
 
 def test_a_source_that_came_under_the_rule_already_is_left_alone() -> None:
