@@ -45,6 +45,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "modules": code.modules,
     "errors": code.errors,
     "workers": operations.workers,
+    "soak": operations.soak,
     "overload": load.overload,
     "overhead": load.overhead,
 }

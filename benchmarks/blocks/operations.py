@@ -29,3 +29,20 @@ def workers() -> str:
         "processor used by others",
     ]
     return table(header, rows) + source("workers")
+
+
+def soak() -> str:
+    """What grew under a long steady load."""
+    result = read_result("soak")
+    statuses = ", ".join(f"{number} x {status}" for status, number in result["statuses"].items())
+    lead = (
+        f"{result['minutes']:g} minutes at {result['load_requests_per_s']:.1f} requests a second "
+        f"({result['load_requests_per_s'] / result['saturation_requests_per_s']:.0%} of what saturated it): "
+        f"{result['num_requests']} requests ({statuses}), median {result['p50_ms']:.0f} ms, "
+        f"p99 {result['p99_ms']:.0f} ms. "
+        f"Resident memory after the first {result['warm_up_minutes']:g} minutes: "
+        f"{result['memory_slope_mib_per_minute']:+.3f} MiB a minute (standard error "
+        f"{result['memory_slope_error']:.3f}).\n\n"
+    )
+    rows = [[f"`{name}`", f"{first:.5g}", f"{last:.5g}"] for name, (first, last) in result["growth"].items()]
+    return lead + table(["what", "first third (median)", "last third"], rows) + source("soak")
