@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks.blocks import code, explanations, load, operations, quality, rules, speed
+from benchmarks.blocks import arms, code, explanations, load, operations, quality, rules, speed
 from benchmarks.blocks.tables import ROOT
 
 PAGES = (
@@ -20,6 +20,7 @@ PAGES = (
     "docs/numbers.md",
     "docs/architecture.md",
     "docs/api.md",
+    "docs/arms.md",
     "docs/curriculum.md",
     "docs/evolution.md",
     "docs/explanations.md",
@@ -42,6 +43,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "synthesis": rules.synthesis,
     "evolution": rules.evolution,
     "curriculum": rules.curriculum,
+    "arms": arms.arms,
+    "arms_change": arms.arms_change,
+    "arms_rules": arms.arms_rules,
+    "arms_grades": arms.arms_grades,
+    "arms_answers": arms.arms_answers,
     "modules": code.modules,
     "errors": code.errors,
     "workers": operations.workers,
