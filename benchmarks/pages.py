@@ -45,6 +45,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "curriculum": rules.curriculum,
     "arms": arms.arms,
     "arms_change": arms.arms_change,
+    "arms_anchor": arms.arms_anchor,
     "arms_rules": arms.arms_rules,
     "arms_grades": arms.arms_grades,
     "arms_answers": arms.arms_answers,

@@ -1,5 +1,6 @@
 """The arms: figures with spread over seeds, explanations and cost, recall per rule."""
 
+from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -35,8 +36,8 @@ def arms() -> str:
     return table(["arm", "what", *columns], rows) + note + source("arms")
 
 
-def arms_change() -> str:
-    """What the stage after answer-first SFT changed, paired by seed."""
+def _changes(before: str, after: Sequence[str]) -> str:
+    """Differences of arms to `before`, paired by seed."""
     columns = {
         "macro-F1": ("figures", "macro_f1"),
         "entropy": ("figures", "grade_entropy"),
@@ -45,19 +46,28 @@ def arms_change() -> str:
         "recall, rare rules": ("figures", "rare_recall"),
         "of unit_converted": ("rules", "unit_converted"),
     }
+    found, rows = read_result("arms")["arms"], []
+    for name in after:
+        cells = []
+        for kind, figure in columns.values():
+            first = dict(zip(found[before]["seeds"], found[before][kind][figure]["values"], strict=True))
+            last = dict(zip(found[name]["seeds"], found[name][kind][figure]["values"], strict=True))
+            changes = [last[seed] - first[seed] for seed in last if seed in first]
+            cells.append(f"{fmean(changes):+.3f} ± {stdev(changes) if len(changes) > 1 else 0.0:.3f}")
+        rows.append([f"`{name}`", *cells])
+    return table([f"against `{before}`", *columns], rows)
+
+
+def arms_change() -> str:
+    """What the stage after answer-first SFT changed."""
     result = read_result("arms")
-    before, rows = result["arms"]["answer_first"], []
-    for arm in result["config"]["arms"]:
-        after = result["arms"].get(arm["name"])
-        if arm["start"] == "answer_first" and after is not None:
-            cells = []
-            for kind, figure in columns.values():
-                first = dict(zip(before["seeds"], before[kind][figure]["values"], strict=True))
-                last = dict(zip(after["seeds"], after[kind][figure]["values"], strict=True))
-                changes = [last[seed] - first[seed] for seed in last if seed in first]
-                cells.append(f"{fmean(changes):+.3f} ± {stdev(changes) if len(changes) > 1 else 0.0:.3f}")
-            rows.append([f"`{arm['name']}`", str(len(after["seeds"])), *cells])
-    return table(["arm", "seeds", *columns], rows)
+    later = [a["name"] for a in result["config"]["arms"] if a["start"] == "answer_first"]
+    return _changes("answer_first", [name for name in later if name in result["arms"]])
+
+
+def arms_anchor() -> str:
+    """What an anchor beside Stepwise-GRPO changed."""
+    return _changes("stepwise", [name for name in read_result("arms")["arms"] if name.startswith("stepwise_sft")])
 
 
 def arms_grades() -> str:
