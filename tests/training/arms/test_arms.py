@@ -20,7 +20,7 @@ KEPT = ("label_only", "answer_first", "stepwise_sft_03", "label_exact", "distil_
 def small_config(path: Path, seeds: str = "[0]") -> None:
     source = (Path(__file__).parents[3] / "configs" / "training" / "arms.toml").read_text()
     head, *blocks = source.split("[[arms]]")
-    head = head.replace("seeds = [0, 1, 2]", f"seeds = {seeds}").replace("rows = 4000", "rows = 40")
+    head = head.replace("seeds = [0, 1, 2, 3, 4]", f"seeds = {seeds}").replace("rows = 4000", "rows = 40")
     for field in ("steps = 500", "steps = 300", "steps = 250", "max_steps = 24"):
         head = head.replace(field, field.split("=")[0] + "= 2")
     for old, new in (
