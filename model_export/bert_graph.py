@@ -260,18 +260,15 @@ class _BertDecoder:
     ) -> tuple[ir.Value, ir.Value]:
         """Label logits [N, K] in float32, and vocabulary logits [M, V] of the rows asked for."""
         op, transform = self._op, "cls.predictions.transform"
-        hidden = op.Reshape(hidden, [-1, self._config.hidden_size])
-        hidden = self._norm(op.Gelu(self._linear(hidden, f"{transform}.dense")), f"{transform}.LayerNorm")
+        states = op.Reshape(hidden, [-1, self._config.hidden_size])
+        hidden = self._norm(op.Gelu(self._linear(states, f"{transform}.dense")), f"{transform}.LayerNorm")
         labels = list(label_token_ids)
         bias = self._state["cls.predictions.bias"]
-        share = np.float32(getattr(self._config, "label_head_share", 1.0))
-        label_weight = self._weight(LABEL_HEAD, share * self._state[EMBEDDING][labels].T)
-        label_bias = self._weight("label_head.bias", share * bias[labels])
-        label_logits = op.Add(op.MatMul(hidden, label_weight), label_bias)
         if self._compared is not None:
-            straight = op.MatMul(self._compared, self._weight(LABEL_COMPARISON, self._state[LABEL_COMPARISON].T))
-            straight = op.Add(straight, self._weight("label_comparison.bias", self._state["label_comparison.bias"]))
-            label_logits = op.Add(label_logits, straight)
+            label_logits = self._late_label_logits(states, self._compared)
+        else:
+            label_weight = self._weight(LABEL_HEAD, self._state[EMBEDDING][labels].T)
+            label_logits = op.Add(op.MatMul(hidden, label_weight), self._weight("label_head.bias", bias[labels]))
         embedding = self._weight(EMBEDDING, self._state[EMBEDDING])
         rows = op.Gather(hidden, vocab_rows, axis=0)
         vocab_logits = op.Add(op.MatMul(rows, op.Transpose(embedding, perm=[1, 0])), self._weight("vocab.bias", bias))
@@ -279,3 +276,11 @@ class _BertDecoder:
             label_logits = op.Cast(label_logits, to=FLOATS["float32"])
             vocab_logits = op.Cast(vocab_logits, to=FLOATS["float32"])
         return label_logits, vocab_logits
+
+    def _late_label_logits(self, states: ir.Value, compared: ir.Value) -> ir.Value:
+        """G h + A f + b of `modeling.late_bert`, [N, K], from last states and comparisons [N, H]."""
+        op, straight = self._op, "label_comparison"
+        found = op.MatMul(states, self._weight(LABEL_HEAD, self._state[LABEL_HEAD].T))
+        from_comparison = op.MatMul(compared, self._weight(LABEL_COMPARISON, self._state[LABEL_COMPARISON].T))
+        bias = self._weight(f"{straight}.bias", self._state[f"{straight}.bias"])
+        return op.Add(op.Add(found, from_comparison), bias)

@@ -136,12 +136,13 @@ def vocabulary_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 def first_token_logits(model: PreTrainedModel, states: PromptStates, last: Tensor) -> Tensor:
     """Vocabulary logits [B, V] of the first token of each answer, from the positions [B] it is read at."""
-    logits = vocabulary_logits(model, states.hidden[torch.arange(len(last), device=last.device), last])
+    hidden = states.hidden[torch.arange(len(last), device=last.device), last]
+    logits = vocabulary_logits(model, hidden)
     if states.compared is None:
         return logits
     labels = torch.tensor(model.config.label_token_ids, device=logits.device)
     with torch.autocast(logits.device.type, enabled=False):
-        graded = model.config.label_head_share * logits[:, labels].float() + model.label_comparison(states.compared)
+        graded = model.label_head(hidden.float()) + model.label_comparison(states.compared)
     return logits.float().index_copy(1, labels, graded)
 
 

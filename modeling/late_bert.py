@@ -3,14 +3,14 @@
     layers 0 .. E-1   the encoder as it was: under `late` attention query and document do not see each other here
     comparison        f = H * norm(mean of query keys) * norm(mean of document keys), elementwise
     layers E .. L-1   the document sees the query; the reader (the token the grade is read at) sees both, and W f
-    grade logits      a share of the vocabulary head's, plus A f + b: for the first token of the answer alone
+    grade logits      G h + A f + b, with h the reader's last state: for the first token of the answer alone
 
 The keys are those of layer E, whose key projection starts as the identity: the mean of f over its H entries is then
-the cosine similarity of the two texts as the sentence encoder gives it. A and b start as P(grade | cosine), and only
-`label_head_share` of the head's logits counts, so that grading starts from what the encoder knows, instead of finding
-it again, and keeps a straight way to it. No gradient flows from f into the encoder: few queries would bend it. A
-document's states in the lower layers do not depend on the query. The added layers start near the identity (their
-outputs are closed).
+the cosine similarity of the two texts as the sentence encoder gives it. A and b start as P(grade | cosine) and G as
+zero, so that grading starts from what the encoder knows, instead of finding it again, and keeps a straight way to it:
+what an untrained vocabulary head says of grades is noise. No gradient flows from f into the encoder: few queries would
+bend it. A document's states in the lower layers do not depend on the query. The added layers start near the identity
+(their outputs are closed).
 """
 
 import torch
@@ -36,8 +36,6 @@ class LateBertConfig(BertConfig):  # type: ignore[misc]
     num_encoder_layers: int = 6
     label_token_ids: tuple[int, ...] | list[int] = ()
     """The grades' tokens, in order."""
-    label_head_share: float = 0.2
-    """Of the vocabulary head's logits of those tokens; what an untrained head says of grades is noise."""
 
 
 class LateBertForGrading(BertLMHeadModel):  # type: ignore[misc]
@@ -49,6 +47,7 @@ class LateBertForGrading(BertLMHeadModel):  # type: ignore[misc]
         super().__init__(config)
         self.comparison = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.label_comparison = nn.Linear(config.hidden_size, len(config.label_token_ids))
+        self.label_head = nn.Linear(config.hidden_size, len(config.label_token_ids), bias=False)
         self.post_init()
 
 
@@ -94,4 +93,5 @@ def start_added_layers(model: LateBertForGrading) -> None:
     steps = torch.arange(len(labels), dtype=torch.float32)
     thresholds = torch.tensor([0.0, *_THRESHOLDS]) if len(labels) == 4 else steps / len(labels)
     model.label_comparison.weight.copy_(_SLOPE * steps[:, None].expand(-1, config.hidden_size) / config.hidden_size)
+    model.label_head.weight.zero_()
     model.label_comparison.bias.copy_(_LABEL_BIAS - _SLOPE * thresholds.cumsum(0))

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from model_export.checkpoint import Checkpoint, load_checkpoint
-from modeling.late_bert import LateBertConfig
 from relevance.artifact import Artifact, GraphInfo, load_artifact
 from tests.model_export.conftest import publish
 
@@ -86,11 +85,6 @@ def present_names(artifact: Artifact) -> list[str]:
     return [f"present.{layer}.{kind}" for layer in layers for kind in ("key", "value")]
 
 
-def weight_of(artifact: Artifact, name: str) -> NDArray[np.float32]:
-    (found,) = [tensor for tensor in onnx.load(artifact.graph_path).graph.initializer if tensor.name == name]
-    return np.asarray(onnx.numpy_helper.to_array(found), dtype=np.float32)
-
-
 IDS = [7, 31, 90, 12, 45, 101, 8, 66, 17]
 
 
@@ -147,8 +141,8 @@ def test_the_vocabulary_head_costs_nothing_unless_asked(artifact: Artifact) -> N
     (some,) = session.run(["vocab_logits"], feed | {"vocab_rows": np.array([2, 0])})
     assert some.shape == (2, graph.vocab_size)
     label_ids = list(artifact.manifest.label_token_ids)
-    if graph.num_encoder_layers:  # a share of the head's logits and a bias of the grades' own
-        labels = (labels - weight_of(artifact, "label_comparison.bias")) / LateBertConfig().label_head_share
+    if graph.num_encoder_layers:
+        return  # its grades have a head of their own; test_vocabulary_logits_are_torchs has the rest
     # The label head is float32 in an int8 artifact, the vocabulary head is not: a few per cent of the logit.
     tolerance = EXACT if artifact.manifest.precision == "fp32" else 0.05 * np.abs(some).max()
     assert np.abs(some[:, label_ids] - labels[[2, 0]]).max() <= tolerance
