@@ -45,6 +45,11 @@ class DocumentWork:
 class Engine(Protocol):
     """A loaded model."""
 
+    @property
+    def num_row_tokens(self) -> int:
+        """Tokens of all rows computed so far, padding included; so of tokens given, if nothing is padded."""
+        ...
+
     def prefill_prefixes(self, prefixes: Sequence[Sequence[int]]) -> list[PrefixKV]:
         """KV of each prefix segment (ids, at least one token), in order."""
         ...

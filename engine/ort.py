@@ -45,6 +45,7 @@ class OrtEngine:
         Raises:
             ArtifactError: ONNX Runtime cannot load the graph, or its inputs and outputs break the contract.
         """
+        self.num_row_tokens = 0
         self._graph = artifact.manifest.graph
         self._attention = artifact.manifest.spec.attention
         self._num_suffix = len(artifact.tokenizer.encode_literal(artifact.manifest.spec.template.suffix))
@@ -135,6 +136,7 @@ class OrtEngine:
             feed["lower_bias"] = row.lower_bias.astype(self._bias_type, copy=False)
             feed["compared_tokens"] = row.compared_tokens
         values: list[NDArray[np.generic]] = self._session.run(outputs, feed)
+        self.num_row_tokens += row.input_ids.size
         return values
 
     def close(self) -> None:

@@ -210,11 +210,13 @@ class Batcher:
         return None
 
     def _compute(self, engine: Engine, batch: Batch) -> None:
+        num_before = engine.num_row_tokens
         try:
             if isinstance(batch, PrefixBatch):
                 self._prefill(engine, batch)
             else:
                 self._score(engine, batch)
+            self._metrics.padding_tokens.inc(max(0, engine.num_row_tokens - num_before - batch.num_tokens))
         except Exception as error:
             logger.error("engine_call_failed tokens=%d", batch.num_tokens, exc_info=error)
             self._metrics.failed_batches.inc()

@@ -64,6 +64,11 @@ class Metrics:
         self.prefix_batch_tokens = self._histogram(
             "prefix_batch_tokens", "Tokens in one prefill of prefixes.", TOKEN_BUCKETS
         )
+        self.padding_tokens = Counter(
+            "relevance_padding_tokens_total",
+            "Tokens computed that nobody asked for: must stay 0.",
+            registry=self.registry,
+        )
         self.failed_batches = Counter(
             "relevance_failed_batches_total", "Engine calls that raised.", registry=self.registry
         )

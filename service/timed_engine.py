@@ -17,6 +17,11 @@ class TimedEngine:
         self._clock = clock
         self.measurements: list[Measurement] = []
 
+    @property
+    def num_row_tokens(self) -> int:
+        """As the engine counts."""
+        return self._engine.num_row_tokens
+
     def prefill_prefixes(self, prefixes: Sequence[Sequence[int]]) -> list[PrefixKV]:
         """As the engine does."""
         began = self._clock()

@@ -56,6 +56,9 @@ class FakeEngine:
     def __init__(self) -> None:
         self.prefills: list[list[tuple[int, ...]]] = []
         self.packs: list[list[tuple[int, ...]]] = []
+        self.num_row_tokens = 0
+        self.padding = 0
+        """Tokens of padding that each call computes."""
         self.pasts: list[int] = []
         """Tokens of the distinct prefixes behind each pack."""
         self.fail_on: Callable[[Sequence[int]], BaseException | None] = lambda _: None
@@ -104,6 +107,7 @@ class FakeEngine:
         self.is_closed = True
 
     def _enter(self, sequences: Sequence[Sequence[int]]) -> None:
+        self.num_row_tokens += sum(map(len, sequences)) + self.padding
         self.threads.add(threading.current_thread().name)
         self._entered.release()
         assert self._open.wait(timeout=10), "nobody let the engine go on"

@@ -89,6 +89,17 @@ def test_order_company_and_other_queries_do_not_matter(scorer: LocalScorer, alon
         assert_same(scorer, grade_distribution(logits, scorer.artifact.manifest.spec.temperature), alone[chosen])
 
 
+def test_nothing_is_padded(scorer: LocalScorer) -> None:
+    engine = OrtEngine(scorer.artifact, num_threads=1)
+    encoder = scorer.artifact.manifest.spec.encoder(scorer.artifact.tokenizer)
+    prefix = encoder.encode_prefix(QUERIES[0])
+    documents = encoder.encode_documents(prefix, DOCUMENTS)
+    (held,) = engine.prefill_prefixes([prefix.ids])
+    assert engine.num_row_tokens == len(prefix.ids)
+    engine.score_documents([DocumentWork(held, document.ids) for document in documents])
+    assert engine.num_row_tokens == len(prefix.ids) + sum(len(document.ids) for document in documents)
+
+
 def test_threads_do_not_matter(scorer: LocalScorer, alone: np.ndarray) -> None:
     engine = OrtEngine(scorer.artifact, num_threads=2)
     assert_same(scorer, LocalScorer(scorer.artifact, engine).distributions(PAIRS), alone)

@@ -130,6 +130,15 @@ async def test_a_failed_batch_fails_its_members_only(failing: tuple[int, ...]) -
         np.testing.assert_array_equal(again.label_logits, expected(again))
 
 
+async def test_padding_would_show() -> None:
+    async with running() as r:
+        await r.batcher.submit(work(1, 1, 2))
+        assert b"relevance_padding_tokens_total 0.0" in r.metrics.render()
+        r.engine.padding = 3
+        await r.batcher.submit(work(9, 5))  # a prefix run and a pack
+        assert b"relevance_padding_tokens_total 6.0" in r.metrics.render()
+
+
 async def test_logits_that_are_no_numbers_are_a_failure_not_an_answer() -> None:
     class BrokenEngine(FakeEngine):
         def score_documents(self, documents: list[DocumentWork]) -> np.ndarray:  # type: ignore[override]
