@@ -220,6 +220,12 @@ def load_artifact(folder: Path) -> Artifact:
     return Artifact(folder, manifest, hashlib.sha256(raw).hexdigest(), tokenizer)
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest alone, nothing verified; ArtifactError if there is none or it cannot be read."""
+    path = folder / MANIFEST_FILE
+    return parse_manifest(_read(path), path)
+
+
 def parse_manifest(raw: bytes, path: Path) -> Manifest:
     """A manifest from JSON; ArtifactError says which field is at fault, and tells a newer format apart."""
     try:

@@ -5,6 +5,7 @@
 
 import logging
 import multiprocessing
+import os
 import socket
 import sys
 import tempfile
@@ -12,6 +13,9 @@ from collections.abc import Sequence
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from relevance.artifact import read_manifest
+from service.assembly import num_workers_for
+from service.logs import LogWriter
 from service.process import EXIT_ADDRESS, EXIT_ENGINE, EXIT_UNUSABLE, serve, with_logs, work
 from service.settings import InvalidSettingsError, Settings, load_settings
 from service.supervisor import Supervisor, bind
@@ -19,7 +23,7 @@ from service.supervisor import Supervisor, bind
 logger = logging.getLogger("service")
 
 
-def _supervise(settings: Settings) -> int:
+def _supervise(settings: Settings, num_workers: int) -> int:
     try:
         listening = bind(settings.host, settings.port)
     except OSError as error:
@@ -28,7 +32,7 @@ def _supervise(settings: Settings) -> int:
     with listening, tempfile.TemporaryDirectory(prefix="answer-first-") as folder:
         host, port = listening.getsockname()[:2]
         address = f"[{host}]" if listening.family is socket.AF_INET6 else host
-        logger.info(f"running on http://{address}:{port}", extra={"fields": {"workers": settings.workers}})
+        logger.info(f"running on http://{address}:{port}", extra={"fields": {"workers": num_workers}})
         context = multiprocessing.get_context("spawn")
 
         def run(index: int) -> SpawnProcess:
@@ -40,7 +44,7 @@ def _supervise(settings: Settings) -> int:
 
         supervisor = Supervisor(
             run,
-            settings.workers,
+            num_workers,
             stop_within_s=settings.stop_delay_seconds + settings.drain_seconds,
             hopeless={EXIT_UNUSABLE: "a setting or the artifact cannot be used"},
             failed_status=EXIT_ENGINE,
@@ -55,9 +59,21 @@ def main(arguments: Sequence[str]) -> int:
     except InvalidSettingsError as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return EXIT_UNUSABLE
-    if settings.workers > 1:
-        return with_logs(settings, lambda _: _supervise(settings))
-    return with_logs(settings, lambda log: serve(settings, log))
+    return with_logs(settings, lambda log: _serve(settings, log))
+
+
+def _serve(settings: Settings, log: LogWriter) -> int:
+    """Serve with as many workers as are asked for, or as pay.
+
+    Raises:
+        RelevanceError: the artifact has no manifest that can be read.
+    """
+    num_workers = settings.workers
+    if num_workers is None:
+        manifest = read_manifest(settings.artifact)
+        num_workers = num_workers_for(manifest.graph.hidden_size, len(os.sched_getaffinity(0)))
+        settings = settings.model_copy(update={"workers": num_workers})
+    return _supervise(settings, num_workers) if num_workers > 1 else serve(settings, log)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def create_app(
     remote = open_remote(settings, metrics.queue)
     assemble = Assembler(settings, metrics, executor, clock, remote).assemble
     deployment = Deployment(assemble(artifact), load, assemble, _builder(engine_factory, settings, readiness, clock))
-    access = Access(keys, clock, public_metrics=settings.public_metrics, num_workers=settings.workers)
+    access = Access(keys, clock, public_metrics=settings.public_metrics, num_workers=settings.workers or 1)
     control = Control(settings, readiness, deployment, access, operations)
     control.join(siblings, metrics.render)
     _watch(metrics, operations, deployment, readiness, hooks)
@@ -183,7 +183,7 @@ def _builder(
     num_cores = len(os.sched_getaffinity(0))
 
     def build_ort(artifact: Artifact) -> Engine:
-        asked, workers = settings.num_threads, settings.workers
+        asked, workers = settings.num_threads, settings.workers or 1
         return OrtEngine(artifact, num_threads=num_threads_for(artifact, asked, workers, num_cores))
 
     build = factory or build_ort

@@ -22,6 +22,13 @@ from service.settings import InvalidSettingsError, Settings
 
 # Below this, operators are too short for a second thread to pay: results/workers.json.
 SMALL_HIDDEN_SIZE = 1024
+# More processes are not taken to pay for their memory unasked: nobody has measured them.
+MAX_DEFAULT_WORKERS = 8
+
+
+def num_workers_for(hidden_size: int, num_cores: int) -> int:
+    """Processes that serve one machine: a small model's operators do not fill several cores, so several models do."""
+    return min(num_cores, MAX_DEFAULT_WORKERS) if hidden_size < SMALL_HIDDEN_SIZE else 1
 
 
 def num_threads_for(artifact: Artifact, asked: int | None, num_workers: int, num_cores: int) -> int | None:

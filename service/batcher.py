@@ -210,13 +210,11 @@ class Batcher:
         return None
 
     def _compute(self, engine: Engine, batch: Batch) -> None:
-        num_before = engine.num_row_tokens
         try:
             if isinstance(batch, PrefixBatch):
                 self._prefill(engine, batch)
             else:
                 self._score(engine, batch)
-            self._metrics.padding_tokens.inc(max(0, engine.num_row_tokens - num_before - batch.num_tokens))
         except Exception as error:
             logger.error("engine_call_failed tokens=%d", batch.num_tokens, exc_info=error)
             self._metrics.failed_batches.inc()
@@ -232,7 +230,9 @@ class Batcher:
         self._call_began = now
 
     def _prefill(self, engine: Engine, batch: PrefixBatch) -> None:
+        num_before = engine.num_row_tokens
         computed = engine.prefill_prefixes([prefix.ids for prefix in batch.prefixes])
+        self._metrics.padding_tokens.inc(max(0, engine.num_row_tokens - num_before - batch.num_tokens))
         self._metrics.prefix_batch_tokens.observe(batch.num_tokens)
         with self._changed:
             for prefix, kv in zip(batch.prefixes, computed, strict=True):
@@ -241,7 +241,9 @@ class Batcher:
             self._learn(batch.num_tokens)
 
     def _score(self, engine: Engine, batch: DocumentBatch) -> None:
+        num_before = engine.num_row_tokens
         label_logits = engine.score_documents([document.to_engine() for document in batch.documents])
+        self._metrics.padding_tokens.inc(max(0, engine.num_row_tokens - num_before - batch.num_tokens))
         _check_logits(label_logits, len(batch.documents))
         self._metrics.pack_documents.observe(len(batch.documents))
         self._metrics.pack_tokens.observe(batch.num_tokens)

@@ -93,7 +93,7 @@ def serve(
 
 def work(settings: Settings, listening: socket.socket, folder: Path, index: int) -> None:
     """Serve as worker `index`; the body of a process that a Supervisor started. Ends the process."""
-    siblings = Siblings(folder, index, settings.workers)
+    siblings = Siblings(folder, index, settings.workers or 1)
     settings = settings.model_copy(update={"artifact": siblings.remembered_artifact() or settings.artifact})
     # Ctrl-C reaches every process of a terminal; the supervisor tells the workers what is to be done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

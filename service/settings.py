@@ -45,9 +45,9 @@ class Settings(BaseSettings):
     """Address to listen on. The default is reachable from this machine only; elsewhere configure API keys first."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 lets the system choose one, which is logged."""
-    workers: int = Field(default=1, ge=1)
-    """Processes that serve the port, each with the model in its own memory; docs/operating.md says when more than one
-    pays."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes that serve the port, each with the model in its own memory; unset: what docs/operating.md measured to
+    serve most, one per core (at most eight) for a small model, one for a larger one."""
     num_threads: int | None = Field(default=None, ge=1)
     """Threads of one model run; unset: one for a small model, one per physical core for a larger one."""
     max_pack_tokens: int = Field(default=DEFAULT_PACK_TOKENS, ge=16)

@@ -243,6 +243,7 @@ def test_a_full_disk_under_the_log_hurts_no_request(full_disk: int) -> None:
     with httpx.Client(timeout=20) as client:
         port = free_port()
         command = [sys.executable, "-m", "service", "--artifact", str(TINY), "--port", str(port), "--access-log"]
+        command += ["--workers", "1"]
         process = subprocess.Popen(command, stderr=full_disk, cwd=Path(__file__).parents[2])
         try:
             url = f"http://127.0.0.1:{port}"

@@ -52,7 +52,9 @@ class Program:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-m", "service", *arguments]
+    """`python -m service`, in one process unless the arguments say otherwise."""
+    alone = [] if "--workers" in arguments else ["--workers", "1"]
+    command = [sys.executable, "-W", "error", "-m", "service", *alone, *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
 
 

@@ -48,7 +48,7 @@ sys.exit(main(sys.argv[1:]))
 
 @contextmanager
 def running(code: str, *arguments: str) -> Iterator[Program]:
-    command = [sys.executable, "-c", code, "--artifact", str(TINY), "--port", "0", *arguments]
+    command = [sys.executable, "-c", code, "--artifact", str(TINY), "--port", "0", "--workers", "1", *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         program = Program(process)

@@ -4,10 +4,13 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 
+from service.assembly import num_workers_for
 from tests.api.test_operations import HEADERS, KEYS, variant
 from tests.api.test_program import TINY, Program, finish, start
 
@@ -101,3 +104,28 @@ def test_an_address_in_use_ends_it_before_any_worker() -> None:
         status, log = finish("--artifact", str(TINY), "--port", str(server.getsockname()[1]), "--workers", "2")
     assert status == 3
     assert "cannot listen: Address already in use" in log
+
+
+def test_unset_a_small_model_is_served_by_every_core() -> None:
+    command = [sys.executable, "-m", "service", "--artifact", str(TINY), "--port", "0", "--log-format", "json"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    wanted = num_workers_for(32, len(os.sched_getaffinity(0)))
+    try:
+        program = Program(process)
+        for _ in range(wanted):
+            program.wait_for("service ready")
+        assert httpx.post(f"{program.url}/score", json={"query": "q", "documents": ["d"]}).status_code == 200
+        assert program.stop() == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def test_an_artifact_without_a_manifest_ends_it_before_any_worker(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service", "--artifact", str(tmp_path), "--port", "0"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert found.returncode == 2
+    assert "cannot start: " in found.stderr
+    assert "is this an artifact folder?" in found.stderr

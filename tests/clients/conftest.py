@@ -31,6 +31,7 @@ def wait_for(process: subprocess.Popen[str], pattern: str) -> str:
 def running(*arguments: str) -> Iterator[str]:
     """Address of a service over the tiny artifact."""
     command = [sys.executable, "-m", "service", "--artifact", str(TINY), "--port", "0", *arguments]
+    command += ["--workers", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             url = wait_for(process, r"running on (http://[\d.:]+)")

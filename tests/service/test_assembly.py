@@ -1,7 +1,7 @@
 """How many threads a model gets."""
 
 from relevance.artifact import Artifact
-from service.assembly import SMALL_HIDDEN_SIZE, num_threads_for
+from service.assembly import MAX_DEFAULT_WORKERS, SMALL_HIDDEN_SIZE, num_threads_for, num_workers_for
 from tests.fakes import fake_artifact
 
 
@@ -23,3 +23,9 @@ def test_a_small_model_gets_one_a_large_one_what_the_runtime_chooses_and_a_setti
 def test_workers_share_the_cores() -> None:
     assert [num_threads_for(sized(4096), None, workers, 8) for workers in (2, 3, 16)] == [4, 2, 1]
     assert num_threads_for(sized(64), None, 2, 8) == 1
+
+
+def test_a_small_model_gets_a_process_per_core_and_a_large_one_a_process() -> None:
+    small, large = SMALL_HIDDEN_SIZE - 1, SMALL_HIDDEN_SIZE
+    assert [num_workers_for(small, cores) for cores in (1, 2, 64)] == [1, 2, MAX_DEFAULT_WORKERS]
+    assert [num_workers_for(large, cores) for cores in (1, 2, 64)] == [1, 1, 1]
