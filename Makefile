@@ -11,7 +11,7 @@ DEV_PYTHON = .venv-dev/bin/python
 # Where torch comes from; on a machine without a GPU point it at a CPU build: TORCH_PIP_ARGS="--index-url ..."
 TORCH_PIP_ARGS ?=
 
-.PHONY: serve install install-dev test check lint types layers format clean train-teacher train-default export-default teacher-student cross-encoder evaluate bench-engine tiny pages test-clients
+.PHONY: serve install install-dev test check lint types layers format clean train-teacher distill train-default export-default teacher-student cross-encoder evaluate bench-engine tiny pages test-clients
 
 serve: install  ## serve the embedded default on PORT
 	$(SERVE_PYTHON) -m service --artifact $(ARTIFACT) --port $(PORT)
@@ -88,11 +88,11 @@ train-teacher: install-dev $(SIMILARITY) $(ANNOTATED)  ## labelled pairs -> runs
 	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.sft configs/training/teacher.toml --data-dir $(DATA_DIR) --run $(TEACHER_RUN)
 	$(DEV_PYTHON) -m training.calibrate $(TEACHER_RUN)/checkpoint --data-dir $(DATA_DIR) --data $(VAL_FILES)
 
-$(TEACHER_LABELS): | train-teacher
+distill: train-teacher  ## the teacher labels pairs nobody judged: one more source for a student
 	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.distill --teacher $(TEACHER_RUN)/checkpoint --data-dir $(DATA_DIR) \
-	  --pairs similarity.jsonl.gz --rows 40000 --explained 4000 --out $@
+	  --pairs similarity.jsonl.gz --rows 40000 --explained 4000 --out $(TEACHER_LABELS)
 
-train-default: install-dev $(SIMILARITY) $(ANNOTATED) $(SYNTHETIC) $(TEACHER_LABELS)  ## every stage; resumable
+train-default: install-dev $(SIMILARITY) $(ANNOTATED) $(SYNTHETIC)  ## every stage up to runs/default/checkpoint; resumable
 	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.sft configs/training/default.toml --data-dir $(DATA_DIR) --run $(RUN)
 	$(DEV_PYTHON) -m training.calibrate $(RUN)/checkpoint --data-dir $(DATA_DIR) --data $(VAL_FILES)
 
