@@ -14,6 +14,9 @@
      │    └── UnusableArtifactError  unusable_artifact    422   an artifact that cannot take over; the old one serves
      ├── RateLimitedError            rate_limited         429   the key has used up what it may ask for
      ├── OverloadedError             overloaded           429   too much work waits already; try again later
+     ├── TooManyExplanationsError    too_many_explanations 429  as many explanations as may be are under way
+     ├── ExplanationCutError         explanation_cut      422   `max_tokens` was used up before the explanation ended
+     ├── CannotExplainError          cannot_explain       422   this model has no room or no words for an explanation
      ├── DeadlineUnmeetableError     deadline_unmeetable  429   it cannot be answered in time: refused on arrival
      ├── DeadlineExceededError       deadline_exceeded    504   its deadline passed while it waited or was computed
      ├── NotReadyError               not_ready            503   starting, or shutting down
@@ -165,6 +168,30 @@ class OverloadedError(ServiceError):
         """`drained_in_s`: when the queue will have room for it, at the rate measured."""
         super().__init__(message)
         self.retry_after_s = max(1, math.ceil(drained_in_s))
+
+
+class TooManyExplanationsError(ServiceError):
+    """As many explanations as may be are under way (`max_explanations`); wait `Retry-After` seconds."""
+
+    code = "too_many_explanations"
+    status = 429
+    is_retryable = True
+    retry_after_s: int | None = 1
+
+
+class ExplanationCutError(ServiceError):
+    """`max_tokens` was used up before the explanation ended; the steps that were finished hold. Ask for more tokens."""
+
+    code = "explanation_cut"
+    status = 422
+
+
+class CannotExplainError(ServiceError):
+    """The model that serves cannot write an explanation of this pair: its vocabulary lacks the words of the format, or
+    the pair leaves no positions for an answer. Cut the document shorter (`max_document_tokens`)."""
+
+    code = "cannot_explain"
+    status = 422
 
 
 class DeadlineUnmeetableError(ServiceError):

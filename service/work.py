@@ -30,6 +30,8 @@ class Terms:
     """0 is served before 1."""
     is_partial: bool = False
     """The documents scored by the deadline are an answer."""
+    keeps_kv: bool = False
+    """Somebody may ask why: the KV of its pairs is worth keeping, as far as there is room (`service.explaining`)."""
 
 
 NO_TERMS = Terms()
