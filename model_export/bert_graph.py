@@ -22,8 +22,6 @@ Scores are then the same to the bit in any company, for 17 % more time on a 150-
 Shapes: S tokens in one row, P past slots, N output positions, M vocabulary rows, H hidden, V vocabulary.
 """
 
-import re
-
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -35,7 +33,7 @@ from relevance.artifact import GraphInfo
 
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
 LABEL_HEAD = "label_head.weight"
-COMPARISON, LABEL_COMPARISON = "comparison.weight", "label_comparison.weight"
+COMPARISON, LABEL_COMPARISON, DOCUMENT_MARK = "comparison.weight", "label_comparison.weight", "document_mark"
 
 # Left in float32 by quantisation. The head's transform runs on N rows only, so it costs nothing, and it starts
 # training as the identity: one large entry a column, beside which int8 rounds what was learned to zero.
@@ -56,7 +54,7 @@ def bert_graph_info(model: BertLMHeadModel, dtype: str) -> GraphInfo:
         {
             "architecture": "bert",
             "num_encoder_layers": getattr(config, "num_encoder_layers", 0),
-            "num_layers": config.num_hidden_layers,
+            "num_layers": config.num_hidden_layers + bool(getattr(config, "num_encoder_layers", 0)),
             "num_kv_heads": config.num_attention_heads,
             "head_dim": config.hidden_size // config.num_attention_heads,
             "hidden_size": config.hidden_size,
@@ -78,14 +76,7 @@ def build_bert_graph(
     graph = ir.Graph(inputs.in_order, [], nodes=[], opset_imports={"": OPSET, "com.microsoft": 1}, name="bert_decoder")
     graph.register_initializer(inputs.vocab_rows)
     decoder = _BertDecoder(model, GraphBuilder(graph), dtype, exact_sums=exact_sums)
-    hidden = decoder.embed(inputs)
-    present = []
-    for layer in range(info.num_layers):
-        is_last = layer == info.num_layers - 1
-        hidden, key_value = decoder.layer(hidden, layer, inputs, is_last=is_last)
-        if info.num_encoder_layers and layer == info.num_encoder_layers:
-            hidden = decoder.add_comparison(hidden, key_value[0], inputs, is_last=is_last)
-        present.append(key_value)
+    hidden, present = decoder.layers(inputs)
     set_outputs(graph, info, decoder.heads(hidden, inputs.vocab_rows, label_token_ids), present)
     for node in graph:
         node.metadata_props.clear()  # the builder's debugging notes
@@ -118,34 +109,39 @@ class _BertDecoder:
         return self._op.LayerNormalization(hidden, weight, bias, axis=-1, epsilon=epsilon)
 
     def _linear(self, hidden: ir.Value, *names: str) -> ir.Value:
-        """One matrix product for the linear layers `names`, outputs side by side.
-
-        A layer that started at a multiple of the identity is computed as c x + (W - c I) x: beside its large entries
-        int8 would round to zero what was learned around them.
-        """
-        shares = [self._identity_share(name) for name in names]
-        weights = [self._state[f"{name}.weight"] for name in names]
-        rest = [w - np.float32(c) * np.eye(*w.shape, dtype=np.float32) for w, c in zip(weights, shares, strict=True)]
+        """One matrix product for the linear layers `names`, outputs side by side."""
+        weight = np.concatenate([self._state[f"{name}.weight"] for name in names])
         bias = np.concatenate([self._state[f"{name}.bias"] for name in names])
         fused = "+".join(names)
-        product = self._op.MatMul(hidden, self._weight(f"{fused}.weight", np.concatenate(rest).T))
-        if any(shares):
-            kept = [self._op.Mul(hidden, self._scalar(f"{n}.identity", c)) for n, c in zip(names, shares, strict=True)]
-            product = self._op.Add(product, self._op.Concat(*kept, axis=-1) if len(kept) > 1 else kept[0])
+        product = self._op.MatMul(hidden, self._weight(f"{fused}.weight", weight.T))
         return self._op.Add(product, self._weight(f"{fused}.bias", bias))
-
-    def _identity_share(self, name: str) -> float:
-        """The mean of the diagonal of an added layer's projection; 0 of any other linear layer."""
-        layer = re.match(r"bert\.encoder\.layer\.(\d+)\.attention\.self\.", name)
-        if layer is None or int(layer[1]) < getattr(self._config, "num_encoder_layers", int(layer[1]) + 1):
-            return 0.0
-        return float(np.diagonal(self._state[f"{name}.weight"]).mean())
 
     def _unfused(self, hidden: ir.Value) -> ir.Value:
         """`hidden` with a length shape inference does not know: see the module docstring."""
         return self._op.Reshape(hidden, [0, -1, self._config.hidden_size])
 
-    def embed(self, inputs: ContractInputs) -> ir.Value:
+    def layers(self, inputs: ContractInputs) -> tuple[ir.Value, list[tuple[ir.Value, ir.Value]]]:
+        """Last states [1, N, H], and present (key, value) of every slot of the contract."""
+        config = self._config
+        num_encoder_layers = getattr(config, "num_encoder_layers", 0)
+        hidden = joint = self._embed(inputs)
+        present: list[tuple[ir.Value, ir.Value]] = []
+        for layer in range(config.num_hidden_layers):
+            if num_encoder_layers and layer == num_encoder_layers:
+                states = self._by_head(hidden)
+                encoded = self._op.Concat(inputs.past[layer][0], states, axis=2)
+                present.append((encoded, self._op.Identity(encoded)))
+                hidden = self._joint_input(joint, encoded, inputs)
+            elif num_encoder_layers and layer == config.joint_from:
+                joint = hidden
+            is_lower = layer < num_encoder_layers and inputs.lower_bias is not None
+            bias = inputs.lower_bias if is_lower else inputs.attention_bias
+            asked = inputs.output_positions if layer == config.num_hidden_layers - 1 else None
+            hidden, key_value = self._layer(hidden, layer, bias, inputs.past[len(present)], asked)
+            present.append(key_value)
+        return hidden, present
+
+    def _embed(self, inputs: ContractInputs) -> ir.Value:
         """Token plus position embeddings, normalised; every token is of type 0. [1, S, H]."""
         positions = self._state["bert.embeddings.position_embeddings.weight"]
         token_type = self._state["bert.embeddings.token_type_embeddings.weight"][0]
@@ -153,26 +149,23 @@ class _BertDecoder:
         placed = self._op.Gather(self._weight("positions.weight", positions + token_type), inputs.position_ids)
         return self._norm(self._op.Add(self._unfused(tokens), placed), "bert.embeddings.LayerNorm")
 
-    def layer(
-        self, hidden: ir.Value, layer: int, inputs: ContractInputs, *, is_last: bool
+    def _layer(
+        self, hidden: ir.Value, layer: int, bias: ir.Value, past: tuple[ir.Value, ir.Value], asked: ir.Value | None
     ) -> tuple[ir.Value, tuple[ir.Value, ir.Value]]:
-        """One transformer layer: hidden states [1, S, H], or [1, N, H] from the last, and present (key, value)."""
+        """One transformer layer: states [1, S, H], or [1, N, H] of the positions `asked`; present (key, value)."""
         op, name = self._op, f"bert.encoder.layer.{layer}"
         query_name, key_name, value_name = (f"{name}.attention.self.{part}" for part in ("query", "key", "value"))
         read = hidden
-        bias = inputs.attention_bias
-        if inputs.lower_bias is not None and layer < self._config.num_encoder_layers:
-            bias = inputs.lower_bias
-        if is_last:
+        if asked is not None:
             key, value = op.Split(self._linear(hidden, key_name, value_name), axis=-1, num_outputs=2, _outputs=2)
-            read = op.Gather(hidden, inputs.output_positions, axis=1)
-            bias = op.Gather(bias, inputs.output_positions, axis=2)
+            read = op.Gather(hidden, asked, axis=1)
+            bias = op.Gather(bias, asked, axis=2)
             query = self._linear(read, query_name)
         else:
             fused = self._linear(hidden, query_name, key_name, value_name)
             query, key, value = op.Split(fused, axis=-1, num_outputs=3, _outputs=3)
         attend = self._attend_exactly if self._exact_sums else self._attend
-        attended, present = attend(query, key, value, bias, inputs.past[layer])
+        attended, present = attend(query, key, value, bias, past)
         attended = op.Add(self._linear(self._unfused(attended), f"{name}.attention.output.dense"), read)
         attended = self._norm(attended, f"{name}.attention.output.LayerNorm")
         inner = op.Gelu(self._linear(attended, f"{name}.intermediate.dense"))
@@ -207,31 +200,37 @@ class _BertDecoder:
         joined = op.Reshape(op.Transpose(attended, perm=[0, 2, 1, 3]), [0, -1, self._config.hidden_size])
         return joined, (key, value)
 
-    def add_comparison(self, hidden: ir.Value, key: ir.Value, inputs: ContractInputs, *, is_last: bool) -> ir.Value:
-        """What `modeling.late_bert` calls c, added to the readers of `hidden`; `key` is present.key of this layer.
-
-        A reader's query is what it sees of the past, its document the tokens `compared_tokens` names. Where there is
-        no query (a prefix being prefilled) the sums, and so what is added, are zero.
-        """
-        op = self._op
-        keys = op.Reshape(op.Transpose(key, perm=[0, 2, 1, 3]), [-1, self._config.hidden_size])
-        if self._exact_sums:
-            keys = self._round(keys, "comparison.keys", VALUE_BITS)
-        num_past = op.Shape(inputs.past[0][0], start=2, end=3)
-        past, new = op.Slice(keys, [0], num_past, [0]), op.Slice(keys, num_past, [2**31], [0])
-        bias = op.Gather(op.Squeeze(inputs.attention_bias, [0, 1]), inputs.output_positions, axis=0)
-        seen = op.Greater(op.Slice(bias, [0], num_past, [1]), self._scalar("comparison.hidden", MASKED_BIAS / 2))
-        query = op.MatMul(op.Cast(seen, to=FLOATS[self._dtype]), past)
-        document = op.MatMul(op.Cast(inputs.compared_tokens, to=FLOATS[self._dtype]), new)
-        product = op.Mul(self._unit(query), self._unit(document))
-        self._compared = op.Mul(product, self._scalar("comparison.size", float(self._config.hidden_size)))
-        added = op.MatMul(self._compared, self._weight(COMPARISON, self._state[COMPARISON].T))
-        if is_last:
-            return op.Add(hidden, op.Unsqueeze(added, [0]))
+    def _joint_input(self, hidden: ir.Value, encoded: ir.Value, inputs: ContractInputs) -> ir.Value:
+        """What the joint layers of `modeling.late_bert` read: states + mark for document tokens + W f for readers."""
+        op, dtype = self._op, FLOATS[self._dtype]
+        compared_tokens = op.Cast(inputs.compared_tokens, to=dtype)  # [N, S]
+        self._compared = self._compare(encoded, compared_tokens, inputs)
+        is_document = op.ReduceSum(compared_tokens, [0], keepdims=0)  # a token belongs to one document at most
+        mark = op.Mul(op.Unsqueeze(is_document, [1]), self._weight(DOCUMENT_MARK, self._state[DOCUMENT_MARK]))
         # One row of ones and zeros a token, not ScatterND: its CPU kernel knows no float16.
         tokens = op.Range(self._index(0), op.Squeeze(op.Shape(inputs.input_ids, start=1, end=2), [0]), self._index(1))
         is_reader = op.Equal(op.Unsqueeze(tokens, [1]), op.Unsqueeze(inputs.output_positions, [0]))
-        return op.Add(hidden, op.Unsqueeze(op.MatMul(op.Cast(is_reader, to=FLOATS[self._dtype]), added), [0]))
+        read = op.MatMul(self._compared, self._weight(COMPARISON, self._state[COMPARISON].T))
+        added = op.Add(mark, op.MatMul(op.Cast(is_reader, to=dtype), read))
+        return op.Add(hidden, op.Unsqueeze(added, [0]))
+
+    def _compare(self, encoded: ir.Value, compared_tokens: ir.Value, inputs: ContractInputs) -> ir.Value:
+        """f [N, H] of `modeling.late_bert`, from the encoder's states [1, heads, P + S, H / heads].
+
+        A reader's query is what it sees of the past, its document the tokens `compared_tokens` names. Where there is
+        no query (a prefix being prefilled) the sums, and so f, are zero.
+        """
+        op = self._op
+        states = op.Reshape(op.Transpose(encoded, perm=[0, 2, 1, 3]), [-1, self._config.hidden_size])
+        if self._exact_sums:
+            states = self._round(states, "comparison.states", VALUE_BITS)
+        num_past = op.Shape(inputs.past[0][0], start=2, end=3)
+        past, new = op.Slice(states, [0], num_past, [0]), op.Slice(states, num_past, [2**31], [0])
+        bias = op.Gather(op.Squeeze(inputs.attention_bias, [0, 1]), inputs.output_positions, axis=0)
+        seen = op.Greater(op.Slice(bias, [0], num_past, [1]), self._scalar("comparison.hidden", MASKED_BIAS / 2))
+        query = op.MatMul(op.Cast(seen, to=FLOATS[self._dtype]), past)
+        product = op.Mul(self._unit(query), self._unit(op.MatMul(compared_tokens, new)))
+        return op.Mul(product, self._scalar("comparison.size", float(self._config.hidden_size)))
 
     def _index(self, number: int) -> ir.Value:
         return self._op.Constant(value_int=number)

@@ -107,18 +107,23 @@ def _late_layers(
     segment_ids: Tensor | None,
     cache: DynamicCache | None,
 ) -> PromptStates:
-    num_encoder_layers = model.config.num_encoder_layers
+    config, layers = model.config, model.bert.encoder.layer
     lower, upper = masks
+    joint = hidden
+    for index in range(config.num_encoder_layers):
+        if index == config.joint_from:
+            joint = hidden
+        hidden = layers[index](hidden, lower, past_key_values=cache)
     compared = None
-    for index, layer in enumerate(model.bert.encoder.layer):
-        if index == num_encoder_layers and segment_ids is not None:
-            keys = layer.attention.self.key(hidden.detach())
-            compared = compare(keys, segment_ids == PREFIX, segment_ids == DOCUMENT)
-        hidden = layer(hidden, lower if index < num_encoder_layers else upper, past_key_values=cache)
-        if index == num_encoder_layers and segment_ids is not None:
-            is_reader = _is_reader(segment_ids)[:, :, None].to(hidden.dtype)
-            hidden = hidden + is_reader * model.comparison(compared)[:, None]
-    return PromptStates(hidden, compared)
+    if segment_ids is not None:
+        is_document = segment_ids == DOCUMENT
+        compared = compare(hidden.detach(), segment_ids == PREFIX, is_document)
+        marked = is_document[:, :, None].to(joint.dtype) * model.document_mark
+        read = _is_reader(segment_ids)[:, :, None].to(joint.dtype) * model.comparison(compared)[:, None]
+        joint = joint + marked + read
+    for layer in layers[config.num_encoder_layers :]:
+        joint = layer(joint, upper, past_key_values=cache)
+    return PromptStates(joint, compared)
 
 
 def _is_reader(segment_ids: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Loading checkpoints and warm starts.
 
 The embedded default is BERT-shaped: the whole transformer of all-MiniLM-L6-v2 becomes a decoder, its vocabulary head
-tied to the token embeddings; with added layers it is a `LateBertForGrading`. Any Hugging Face causal language model
-loads the same way.
+tied to the token embeddings; with joint layers beside the encoder it is a `LateBertForGrading`. Any Hugging Face
+causal language model loads the same way.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertConfig, BertLMHeadModel, PreTrainedModel
 
-from modeling.late_bert import LateBertConfig, LateBertForGrading, start_added_layers
+from modeling.late_bert import LateBertConfig, LateBertForGrading, start_comparison
 from relevance.tokenization import JsonTokenizer
 
 
@@ -48,37 +48,38 @@ def load_model(model_path: str, dropout: float = 0.0) -> PreTrainedModel:
     return model
 
 
-def load_with_added_layers(
-    model_path: str, num_added_layers: int, label_token_ids: Sequence[int], dropout: float = 0.0
+def load_with_joint_layers(
+    model_path: str, joint_from: int, label_token_ids: Sequence[int], dropout: float = 0.0
 ) -> LateBertForGrading:
-    """A sentence encoder (BERT) with `num_added_layers` on top and the comparison between.
+    """A sentence encoder (BERT) with its layers from `joint_from` on once more, as joint layers.
 
     Raises:
-        ValueError: the checkpoint is not a plain BERT.
+        ValueError: the checkpoint is not a plain BERT, or has no layer `joint_from`.
     """
     encoder = load_model(model_path, dropout)
     if type(encoder) is not BertLMHeadModel:
-        raise ValueError(
-            f"{model_path}: layers can be added to a plain BERT encoder only, not {type(encoder).__name__}"
-        )
+        raise ValueError(f"{model_path}: joint layers need a plain BERT encoder, not {type(encoder).__name__}")
     num_encoder_layers = encoder.config.num_hidden_layers
+    if joint_from >= num_encoder_layers:
+        raise ValueError(f"joint_from = {joint_from}: the encoder has layers 0 to {num_encoder_layers - 1}")
+    num_joint_layers = num_encoder_layers - joint_from
     fields = encoder.config.to_dict() | {
         "num_encoder_layers": num_encoder_layers,
-        "num_hidden_layers": num_encoder_layers + num_added_layers,
+        "joint_from": joint_from,
+        "num_hidden_layers": num_encoder_layers + num_joint_layers,
         "label_token_ids": list(label_token_ids),
     }
     fields.pop("model_type")
     fields.pop("architectures", None)
     model = LateBertForGrading(LateBertConfig.from_dict(fields))
     state = encoder.state_dict()
-    for added in range(num_added_layers):  # the last layers again: their feed-forward parts know what states look like
-        source = num_encoder_layers - num_added_layers + added
-        prefix = f"bert.encoder.layer.{source % num_encoder_layers}."
+    for index in range(num_joint_layers):
+        prefix = f"bert.encoder.layer.{joint_from + index}."
         for name in [name for name in state if name.startswith(prefix)]:
-            state[name.replace(prefix, f"bert.encoder.layer.{num_encoder_layers + added}.")] = state[name]
+            state[name.replace(prefix, f"bert.encoder.layer.{num_encoder_layers + index}.")] = state[name]
     model.load_state_dict(state, strict=False)
     model.tie_weights()
-    start_added_layers(model)
+    start_comparison(model)
     return model
 
 

@@ -71,6 +71,7 @@ class GraphInfo(_Frozen):
 
     architecture: str
     num_layers: int = Field(ge=1)
+    """Of keys and values. With `num_encoder_layers` one of them, at that index, is the encoder's output by head."""
     num_kv_heads: int = Field(ge=1)
     head_dim: int = Field(ge=1)
     hidden_size: int = Field(ge=1)

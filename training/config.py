@@ -57,8 +57,8 @@ class SftConfig(StrictConfig):
     """A Hugging Face id or folder, or `package:NAME/PATH` for a folder inside an installed package."""
     spec: str = "minilm-grades"
     """Name of a ready scoring spec, or a path to one."""
-    added_layers: int = Field(default=0, ge=0)
-    """Layers put on top of a BERT encoder, with the comparison between: see modeling/late_bert.py."""
+    joint_from: int | None = Field(default=None, ge=0)
+    """Put the base encoder's layers from this one on beside it as joint layers: see modeling/late_bert.py."""
     sources: tuple[Source, ...] = Field(min_length=1)
     validation: tuple[str, ...] = ()
     """Labelled files scored at each evaluation; never a test split."""

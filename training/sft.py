@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from modeling.loading import load_model, load_tokenizer, load_with_added_layers, resolve_model_path
+from modeling.loading import load_model, load_tokenizer, load_with_joint_layers, resolve_model_path
 from relevance import metrics
 from relevance.calibration import fit_temperature
 from relevance.provenance import current_commit, versions
@@ -126,9 +126,9 @@ class SftRun:
         self.num_steps = sum(len(p) for p in self.passes)
 
     def _load(self, base: str, label_token_ids: Sequence[int]) -> PreTrainedModel:
-        if not self.config.added_layers:
+        if self.config.joint_from is None:
             return load_model(base, self.config.dropout)
-        return load_with_added_layers(base, self.config.added_layers, label_token_ids, self.config.dropout)
+        return load_with_joint_layers(base, self.config.joint_from, label_token_ids, self.config.dropout)
 
     def _batches(self, pass_index: int) -> list[list[Example]]:
         examples = [e for pool in self.pools for e in pool.draw(pass_index, self.config.seed)]

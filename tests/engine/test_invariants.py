@@ -16,7 +16,7 @@ from model_export.checkpoint import load_checkpoint
 from model_export.parity import DEFAULT_THRESHOLDS, torch_distributions
 from model_export.publish import ExportOptions, export
 from model_export.tiny import write_checkpoint
-from modeling.loading import load_with_added_layers
+from modeling.loading import load_with_joint_layers
 from relevance.artifact import load_artifact
 from relevance.attention import Attention
 from relevance.errors import ArtifactError
@@ -203,11 +203,11 @@ def test_onnx_equals_torch(tmp_path: Path, attention: Attention) -> None:
     np.testing.assert_allclose(found, reference, rtol=0, atol=TOLERANCE["fp32"])
 
 
-@pytest.mark.parametrize("num_added_layers", [1, 2])
-def test_late_onnx_equals_torch(tmp_path: Path, num_added_layers: int) -> None:
+@pytest.mark.parametrize("joint_from", [0, 1])
+def test_late_onnx_equals_torch(tmp_path: Path, joint_from: int) -> None:
     write_checkpoint(tmp_path / "encoder", is_late=False)
     labels = load_artifact(TINY).manifest.label_token_ids
-    model = load_with_added_layers(str(tmp_path / "encoder"), num_added_layers, labels)
+    model = load_with_joint_layers(str(tmp_path / "encoder"), joint_from, labels)
     model.save_pretrained(tmp_path / "late")
     write_checkpoint(tmp_path / "other")
     for name in ("tokenizer.json", "scoring_spec.json"):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from model_export.checkpoint import Checkpoint, load_checkpoint
+from modeling.forward import prompt_states, vocabulary_logits
 from relevance.artifact import Artifact, GraphInfo, load_artifact
 from tests.model_export.conftest import publish
 
@@ -180,7 +181,9 @@ def test_vocabulary_logits_are_torchs(backbone: str, request: pytest.FixtureRequ
     feed = row.feed(artifact, list(range(len(IDS)))) | {"vocab_rows": np.arange(len(IDS))}
     (found,) = open_session(artifact).run(["vocab_logits"], feed)
     with torch.inference_mode():
-        expected = checkpoint.model(input_ids=torch.tensor([IDS]), use_cache=False).logits[0].numpy()
+        prefix = torch.zeros(1, len(IDS), dtype=torch.long)
+        states = prompt_states(checkpoint.model, torch.tensor([IDS]), prefix, "causal")
+        expected = vocabulary_logits(checkpoint.model, states.hidden)[0].numpy()
     assert np.abs(found - expected).max() <= EXACT * max(1.0, np.abs(expected).max())
 
 

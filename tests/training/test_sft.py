@@ -80,7 +80,7 @@ def test_it_learns_and_calibrates(
     assert report["num_pairs"] == 60
 
 
-def test_layers_are_added_the_encoder_stays_and_answers_are_learnt(
+def test_joint_layers_are_trained_the_encoder_stays_and_answers_are_learnt(
     tiny_checkpoint: Path, data_dir: Path, tmp_path: Path
 ) -> None:
     rows = [
@@ -93,7 +93,7 @@ def test_layers_are_added_the_encoder_stays_and_answers_are_learnt(
     settings = config(
         tiny_checkpoint,
         spec=str(tmp_path / "spec.json"),
-        added_layers=1,
+        joint_from=1,
         encoder_rate=0.0,
         sources=(Source(path="explained.jsonl", explanation_rate=1.0),),
         validation=(),

@@ -47,7 +47,7 @@ class CurriculumConfig(StrictConfig):
     """What the first stage starts from."""
     spec: str | None = None
     """Name or path of a scoring spec; None: the one in `base_model`."""
-    added_layers: int = Field(default=0, ge=0)
+    joint_from: int | None = Field(default=None, ge=0)
     """As in `SftConfig`, for the first stage; the others go on from its checkpoint."""
     measure_with: str
     """The checkpoint whose confidence is the difficulty: a trained one, not the base."""

@@ -86,7 +86,7 @@ def _run_stage(
     sft = SftConfig(
         base_model=base,
         spec=config.spec or str(Path(resolve_model_path(config.base_model)) / SPEC_FILE),
-        added_layers=config.added_layers if base == config.base_model else 0,
+        joint_from=config.joint_from if base == config.base_model else None,
         sources=(Source(path=ROWS_FILE, max_document_tokens=config.max_document_tokens),),
         validation=tuple(os.path.relpath(data_dir / name, folder) for name in config.validation),
         max_validation_rows=config.max_validation_rows,
