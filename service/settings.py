@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """Answer /metrics without a key even where keys are configured."""
     cors_origins: list[str] = []
     """Origins whose pages may call the service from a browser, as a JSON list; none by default."""
+    playground: bool = True
+    """Serve a page at / to try the service in a browser; `--no-playground` leaves it out."""
     shadow_artifact: Path | None = None
     """Folder of a candidate that scores a share of the traffic beside the artifact; only its drift is seen."""
     shadow_share: float = Field(default=0.05, gt=0, le=1)
