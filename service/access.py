@@ -11,7 +11,7 @@ tells neither whether nor where it is known. Names are for logs and metrics; a k
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from service.rate_limit import Allowance
 from service.settings import InvalidSettingsError
 
 MIN_KEY_CHARACTERS = 16
-# What tells how the service is, to whoever balances traffic: the only paths that never ask for a key.
+# What tells how the service is, to whoever balances traffic: beside the playground's files, the only paths that never
+# ask for a key.
 PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/health", "/ping"})
 METRICS_PATH = "/metrics"
 ADMIN_PREFIX = "/admin/"
@@ -125,11 +126,18 @@ class Access:
     """Decides who a request is from and whether it may go on."""
 
     def __init__(
-        self, keys: Sequence[Key], clock: Callable[[], float], *, public_metrics: bool = False, num_workers: int = 1
+        self,
+        keys: Sequence[Key],
+        clock: Callable[[], float],
+        *,
+        public_metrics: bool = False,
+        public_pages: Collection[str] = (),
+        num_workers: int = 1,
     ) -> None:
+        """`public_pages` are paths of files that hold nothing, and so never ask for a key either."""
         self._clock = clock
         self._num_workers = num_workers
-        self._public_paths = PUBLIC_PATHS | ({METRICS_PATH} if public_metrics else frozenset())
+        self._public_paths = PUBLIC_PATHS | ({METRICS_PATH} if public_metrics else frozenset()) | set(public_pages)
         self._callers: list[tuple[bytes, Caller]] = []
         self.replace_keys(keys)
 

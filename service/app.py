@@ -34,10 +34,14 @@ from service.dialects import discover
 from service.dispatch import Dispatch
 from service.error_handlers import handle_errors
 from service.errors import concrete_errors
+from service.explain_api.routes import Surface, create_explain_router
+from service.explain_api.surface import open_surface
 from service.live_model import LiveModel
 from service.metrics import Metrics
 from service.middleware import AccessMiddleware, Refuse, RequestMiddleware, log_request
 from service.operations_metrics import OperationsMetrics
+from service.pages.api_docs import create_docs_router
+from service.pages.playground import PUBLIC_PATHS, Limits, create_playground_router
 from service.pair_cache import RemoteCache
 from service.readiness import Readiness
 from service.routes import Endpoints, create_router
@@ -58,6 +62,7 @@ logger = logging.getLogger(__name__)
 # Tokenising one large request must not hold up the next; more threads than that only take cores from the model.
 NUM_TOKENISE_THREADS = 2
 
+TITLE = "Answer First"
 SUMMARY = "Relevance scoring in one prefill."
 
 EngineFactory = Callable[[Artifact], Engine]
@@ -116,21 +121,35 @@ def create_app(
     remote = open_remote(settings, metrics.queue)
     assemble = Assembler(settings, metrics, executor, clock, remote).assemble
     deployment = Deployment(assemble(artifact), load, assemble, _builder(engine_factory, settings, readiness, clock))
-    access = Access(keys, clock, public_metrics=settings.public_metrics, num_workers=settings.workers or 1)
+    access = Access(
+        keys,
+        clock,
+        public_metrics=settings.public_metrics,
+        public_pages=PUBLIC_PATHS if settings.playground else (),
+        num_workers=settings.workers or 1,
+    )
     control = Control(settings, readiness, deployment, access, operations)
-    control.join(siblings, metrics.render)
+    surface = open_surface(settings, metrics.registry, clock, siblings)
+    control.join(siblings, metrics.render, surface.subjects.tell_pair)
     _watch(metrics, operations, deployment, readiness, hooks)
-    endpoints = _new_endpoints(settings, deployment, readiness, metrics, dispatch, control)
+    endpoints = _new_endpoints(settings, deployment, metrics, dispatch, control, surface)
     shadow = open_shadow(settings, artifact, load, engine_factory, ShadowMetrics(metrics.registry))
     tracing = open_tracing(settings, clock)
     times = WatchTimes(limit_s=settings.max_loop_stall_seconds or None)
     watchdog = Watchdog(times, operations.observe_lag, operations.count_stall, hooks.on_stall_limit)
     beside = [one for one in (operations.gc_pauses, watchdog, shadow, tracing) if one is not None]
     lifespan = _lifespan(control, hooks, remote, executor, beside)
-    app = FastAPI(title="Answer First", summary=SUMMARY, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title=TITLE, summary=SUMMARY, lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
+    )
     app.state.control = control
     app.include_router(create_router(endpoints))
+    app.include_router(create_explain_router(endpoints, surface))
     app.include_router(create_admin_router(control.swap))
+    app.include_router(create_docs_router())
+    if settings.playground:
+        limits = Limits(settings.max_documents, settings.max_body_bytes, settings.body_timeout_seconds)
+        app.include_router(create_playground_router(deployment, shadow, limits, needs_key=bool(keys)))
     refuse = handle_errors(app, metrics, dispatch)
     app.add_middleware(AccessMiddleware, access=access, refuse=refuse, count=operations.count_key)
     _add_outer_layers(app, settings, refuse, shadow, tracing)
@@ -140,14 +159,14 @@ def create_app(
 def _new_endpoints(
     settings: Settings,
     deployment: Deployment,
-    readiness: Readiness,
     metrics: Metrics,
     dispatch: Dispatch,
     control: Control,
+    surface: Surface,
 ) -> Endpoints:
     return Endpoints(
         deployment=deployment,
-        readiness=readiness,
+        readiness=control.readiness,
         metrics=metrics,
         render_metrics=control.render_metrics,
         dispatch=dispatch,
@@ -156,6 +175,7 @@ def _new_endpoints(
         deadlines=Deadlines(settings.default_timeout_ms, settings.max_timeout_ms),
         clock=time.monotonic,
         new_stamp=new_stamp,
+        give_handles=surface.subjects.give_handles,
     )
 
 

@@ -9,7 +9,7 @@ request -> RequestMiddleware (id, trail, 500 for a bug, headers, log line, trace
 import logging
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -27,14 +27,11 @@ Refuse = Callable[[Request, ServiceError], Response]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
-# The page of /docs loads its script from elsewhere; every other answer is data.
-_PAGES = ("/docs", "/redoc")
+# A page says itself how long it may be kept and what it may load; every other answer is data.
 _HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
-)
-_DATA_HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
@@ -102,7 +99,7 @@ class RequestMiddleware:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *self._headers(record)]
+                message["headers"] = [*(own := message.get("headers", ())), *self._headers(record, own)]
             await send(message)
 
         try:
@@ -117,10 +114,9 @@ class RequestMiddleware:
                 observe(record, trail)
             REQUEST_FIELDS.reset(token)
 
-    def _headers(self, record: RequestRecord) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", record.request_id.encode()), *_HEADERS]
-        if not record.path.startswith(_PAGES):
-            headers.extend(_DATA_HEADERS)
+    def _headers(self, record: RequestRecord, own: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        said = {name for name, _ in own}
+        headers = [(b"x-request-id", record.request_id.encode()), *(one for one in _HEADERS if one[0] not in said)]
         if self._is_leaving():
             headers.append((b"connection", b"close"))
         return headers

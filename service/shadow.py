@@ -13,6 +13,8 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from engine.local import LocalScorer, self_test
 from relevance.artifact import Artifact
 from relevance.pair import Pair
 from relevance.scoring import FloatArray, IntArray, expected_score, most_likely_grade
+from service.errors import EngineFailedError, NotReadyError, OverloadedError
 from service.score import ScoredRequest
 from service.shadow_metrics import ShadowMetrics
 from service.tokenise import DEFAULT_CUT, Cut
@@ -31,7 +34,22 @@ logger = logging.getLogger(__name__)
 MAX_WAITING = 8
 LOWEST_PRIORITY = 19
 
-_Job = tuple[Sequence[Pair], IntArray, FloatArray]
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Pairs that were answered, and how."""
+
+    pairs: Sequence[Pair]
+    grades: IntArray
+    scores: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Pairs that somebody waits for."""
+
+    pairs: Sequence[Pair]
+    answer: Future[FloatArray]
 
 
 class Shadow:
@@ -47,13 +65,16 @@ class Shadow:
         draw: Callable[[], float],
     ) -> None:
         """`build` runs in the candidate's thread; `draw` gives numbers in [0, 1), and those below `share` count."""
-        self._artifact = artifact
+        self.artifact = artifact
         self._build = build
         self._metrics = metrics
         self._share = share
         self._draw = draw
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_WAITING)
+        self._jobs: queue.Queue[_Comparison | _Question | None] = queue.Queue(MAX_WAITING)
         self._is_stopping = False
+        # Held while a question is put, and while those that are left are failed: none is forgotten in between.
+        self._asking = threading.Lock()
+        self._is_ready = False
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
@@ -70,9 +91,26 @@ class Shadow:
             self._metrics.count("skipped")
             return
         try:
-            self._jobs.put_nowait((pairs, scored.pairs.grades, scores))
+            self._jobs.put_nowait(_Comparison(pairs, scored.pairs.grades, scores))
         except queue.Full:
             self._metrics.count("dropped")
+
+    def ask(self, pairs: Sequence[Pair]) -> Future[FloatArray]:
+        """Its grade distributions [N, K] of `pairs`, in its own time; EngineFailedError where it fails on them.
+
+        Raises:
+            NotReadyError: it is loading, has ended, or is about to.
+            OverloadedError: enough waits for it.
+        """
+        answer: Future[FloatArray] = Future()
+        with self._asking:
+            if not self._is_ready or self._is_stopping:
+                raise NotReadyError("the candidate is not ready")
+            try:
+                self._jobs.put_nowait(_Question(pairs, answer))
+            except queue.Full:
+                raise OverloadedError("enough waits for the candidate", drained_in_s=1.0) from None
+        return answer
 
     def stop(self) -> None:
         """End the thread after the request it is scoring; what waits is dropped. Does not wait for it."""
@@ -84,29 +122,62 @@ class Shadow:
         engine: Engine | None = None
         try:
             _be_the_last()
-            engine = self._build(self._artifact)
-            self_test(self._artifact, engine)
+            engine = self._build(self.artifact)
+            self_test(self.artifact, engine)
+            self._is_ready = True
             self._metrics.tell(is_ready=True)
-            logger.info("shadow_ready", extra={"fields": {"model": self._artifact.model_id}})
-            scorer = LocalScorer(self._artifact, engine)
-            while (job := self._jobs.get()) is not None and not self._is_stopping:
-                self._compare(scorer, *job)
+            logger.info("shadow_ready", extra={"fields": {"model": self.artifact.model_id}})
+            self._work(LocalScorer(self.artifact, engine))
         except Exception as error:
             logger.error("shadow_ended", exc_info=error)
             self._metrics.tell(is_ready=False)
         finally:
+            self._refuse_what_waits()
             if engine is not None:
                 engine.close()
 
-    def _compare(self, scorer: LocalScorer, pairs: Sequence[Pair], grades: IntArray, scores: FloatArray) -> None:
+    def _work(self, scorer: LocalScorer) -> None:
+        while (job := self._jobs.get()) is not None:
+            if self._is_stopping:
+                _refuse(job)
+                return
+            if isinstance(job, _Question):
+                _reply(scorer, job)
+            else:
+                self._compare(scorer, job)
+
+    def _refuse_what_waits(self) -> None:
+        with self._asking:
+            self._is_ready = False
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    _refuse(self._jobs.get_nowait())
+
+    def _compare(self, scorer: LocalScorer, job: _Comparison) -> None:
         try:
-            distributions = scorer.distributions(pairs)
+            distributions = scorer.distributions(job.pairs)
         except Exception as error:  # a candidate may fail on a request as any engine may
             logger.error("shadow_failed", exc_info=error)
             self._metrics.count("failed")
             return
         self._metrics.count("scored")
-        self._metrics.observe(expected_score(distributions) - scores, most_likely_grade(distributions) - grades)
+        self._metrics.observe(expected_score(distributions) - job.scores, most_likely_grade(distributions) - job.grades)
+
+
+def _reply(scorer: LocalScorer, question: _Question) -> None:
+    if not question.answer.set_running_or_notify_cancel():  # nobody waits for it any more
+        return
+    try:
+        question.answer.set_result(scorer.distributions(question.pairs))
+    except Exception as error:
+        logger.error("shadow_failed", exc_info=error)
+        question.answer.set_exception(EngineFailedError("the candidate failed on these pairs"))
+
+
+def _refuse(job: _Comparison | _Question | None) -> None:
+    if isinstance(job, _Question):
+        with contextlib.suppress(InvalidStateError):  # cancelled: nobody waits for it any more
+            job.answer.set_exception(NotReadyError("the candidate has ended"))
 
 
 def _be_the_last() -> None:

@@ -135,7 +135,10 @@ async def test_every_answer_forbids_sniffing_caching_and_framing(service: Servic
         assert response.headers["x-content-type-options"] == "nosniff"
         assert response.headers["cache-control"] == "no-store"
         assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
-    assert "content-security-policy" not in (await service.client.get("/docs")).headers
+    for page in ("/", "/docs", "/playground/app.js"):
+        policy = (await service.client.get(page)).headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; " in policy
+        assert "frame-ancestors 'none'" in policy
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "x" * 129, "a\tb", "é", "<script>"])

@@ -119,7 +119,8 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not(serve: Serve) -
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "not_found"),
+        ("GET", "/scores", 404, "not_found"),
+        ("POST", "/", 405, "method_not_allowed"),
         ("POST", "/scores", 404, "not_found"),
         ("GET", "/score", 405, "method_not_allowed"),
         ("DELETE", "/readyz", 405, "method_not_allowed"),
