@@ -11,7 +11,9 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 BLUE, ORANGE, GREEN, RED, VIOLET, TEAL, GRAY = (
     "#3b82f6",
@@ -71,6 +73,13 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+def _plain_numbers(axis: Axis) -> None:
+    """20, 50, 100 along a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def by_load(levels: Sequence[Level]) -> list[Level]:
     """Open loops by rising load."""
     return sorted((level for level in levels if level["offered_rps"] is not None), key=lambda one: one["offered_rps"])
@@ -101,7 +110,7 @@ def latency(result: Mapping[str, Any], earlier: Mapping[str, Any] | None = None)
         )
         _mark_knee(axes, result)
         axes.set(xlabel="offered load, requests a second", ylabel="answered within, ms", yscale="log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _plain_numbers(axes.yaxis)
         axes.set_xlim(left=0)
         axes.legend(loc="lower right")
         return _svg(figure, "latency")
@@ -174,7 +183,7 @@ def cdf(result: Mapping[str, Any]) -> str | None:
             axes.plot(*zip(*level["cdf"], strict=True), color=colour, label=level["name"])
         axes.axvline(result["slo_ms"], color=GREEN, linestyle="--", linewidth=1.3)
         axes.set(xlabel="answered within, ms", ylabel="share of answers", xscale="log", ylim=(0, 1.01))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _plain_numbers(axes.xaxis)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.legend(loc="upper left")
         return _svg(figure, "cdf")

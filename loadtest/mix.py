@@ -57,8 +57,8 @@ class Requests:
         if mix.pairs is not None:
             self._queries, self._documents = _read_pairs(mix.pairs)
 
-    def request(self, number: int) -> Request:
-        """Request `number`."""
+    def request(self, number: int, has_deadline: bool = True) -> Request:
+        """Request `number`, with the mix's deadline or with none."""
         rng = random.Random(f"{self._seed}/{number}")
         is_repeated = rng.random() < self._mix.cached_share
         is_explained = rng.random() < self._mix.explain_share
@@ -69,7 +69,7 @@ class Requests:
             body = self._texts(random.Random(f"{self._seed}/repeated/{which}"), f"r{which}")
         else:
             body = self._texts(rng, str(number))
-        if self._mix.timeout_ms is not None:
+        if has_deadline and self._mix.timeout_ms is not None:
             body["timeout_ms"] = self._mix.timeout_ms
             if is_partial:
                 body["partial"] = True

@@ -79,6 +79,8 @@ class Closed(_Phase):
 
     kind: Literal["closed"]
     clients: int = Field(default=8, ge=1)
+    deadlines: bool = False
+    """Whether the mix's `timeout_ms` is sent: a client that is refused asks again at once, which is no saturation."""
 
 
 class Open(_Phase):

@@ -8,7 +8,7 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
-from loadtest.plan import Plan
+from loadtest.plan import Closed, Open, Plan, Ramp
 from loadtest.tally import Tally, merged
 from loadtest.work import Done, Job, Seen, serve_jobs
 
@@ -62,22 +62,23 @@ class SenderProcesses:
             process.join()
             connection.close()
 
-    def open_loop(
-        self, due: Sequence[float], warm_up_s: float, seconds: float, on_seen: Callable[[Seen], None]
-    ) -> Outcome:
+    def open_loop(self, due: Sequence[float], phase: Open | Ramp, on_seen: Callable[[Seen], None]) -> Outcome:
         """Send a request at each of `due`, seconds from the start, dealt out one by one."""
         num = len(self._connections)
-        parts = [Job(self._next_number + n, num, warm_up_s, seconds, due=tuple(due[n::num])) for n in range(num)]
+        window = (phase.warm_up_seconds, phase.seconds)
+        parts = [Job(self._next_number + n, num, *window, due=tuple(due[n::num])) for n in range(num)]
         self._next_number += len(due)
         return self._run(parts, on_seen)
 
-    def closed_loop(
-        self, num_clients: int, warm_up_s: float, seconds: float, on_seen: Callable[[Seen], None]
-    ) -> Outcome:
-        """Let `num_clients` ask one thing after the other."""
+    def closed_loop(self, phase: Closed, on_seen: Callable[[Seen], None]) -> Outcome:
+        """Let the clients ask one thing after the other."""
         num = len(self._connections)
-        clients = [num_clients // num + (n < num_clients % num) for n in range(num)]
-        parts = [Job(self._next_number + n, num, warm_up_s, seconds, num_clients=clients[n]) for n in range(num)]
+        window = (phase.warm_up_seconds, phase.seconds)
+        clients = [phase.clients // num + (n < phase.clients % num) for n in range(num)]
+        parts = [
+            Job(self._next_number + n, num, *window, num_clients=clients[n], has_deadlines=phase.deadlines)
+            for n in range(num)
+        ]
         outcome = self._run(parts, on_seen)
         # Numbers are dealt out in turn, so the busiest process has used the highest.
         self._next_number += num * (outcome.warm_up.num_sent + outcome.measured.num_sent + num)

@@ -18,6 +18,8 @@ class TerminalProgress:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
+        if not self._console.is_terminal:
+            self._console.width = 140
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

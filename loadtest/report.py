@@ -35,7 +35,7 @@ svg { width: 100%; height: auto; display: block; }
 table { border-collapse: collapse; font-size: 13px; margin: 8px 0; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; }
-td:first-child, th:first-child { text-align: left; white-space: normal; }
+td:first-child, th:first-child { text-align: left; white-space: normal; min-width: 9em; }
 .yes { color: var(--good); font-weight: 600; } .no { color: var(--bad); font-weight: 600; }
 pre { background: var(--page); border-radius: 8px; padding: 12px; overflow-x: auto; font-size: 12px; }
 """

@@ -89,7 +89,7 @@ class Run:
             name,
             phase,
             None,
-            lambda: senders.closed_loop(phase.clients, phase.warm_up_seconds, phase.seconds, self._progress.seen),
+            lambda: senders.closed_loop(phase, self._progress.seen),
         )
         figures["clients"] = phase.clients
         if figures["outcomes"].get("ok"):
@@ -101,7 +101,7 @@ class Run:
             name,
             phase,
             rate,
-            lambda: senders.open_loop(due, phase.warm_up_seconds, phase.seconds, self._progress.seen),
+            lambda: senders.open_loop(due, phase, self._progress.seen),
         )
 
     def _ramp(self, senders: SenderProcesses, phase: Ramp, name: str, seed: int) -> None:

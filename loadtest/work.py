@@ -40,6 +40,7 @@ class Job:
     due: tuple[float, ...] | None = None
     """Seconds from the start; None is a closed loop."""
     num_clients: int = 0
+    has_deadlines: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,9 @@ class _Loop:
     def tally_at(self, due_s: float) -> Tally:
         return self.warm_up if due_s < self.job.warm_up_s else self.measured
 
+    def _request(self, number: int) -> Request:
+        return self.requests.request(number, self.job.has_deadlines)
+
     async def send(self, request: Request, due_at: float) -> None:
         """Send one request, and have its first result explained if the plan says so."""
         tally = self.tally_at(due_at - self.start_at)
@@ -101,7 +105,7 @@ class _Loop:
         """Send what is due when it is due, whatever has come back."""
         tasks: set[asyncio.Task[None]] = set()
         for place, due_s in enumerate(due):
-            request = self.requests.request(self.job.first_number + place * self.job.step)
+            request = self._request(self.job.first_number + place * self.job.step)
             due_at = self.start_at + due_s
             await asyncio.sleep(max(0.0, due_at - time.monotonic()))
             if self.num_under_way >= self.plan.senders.max_under_way:
@@ -120,7 +124,7 @@ class _Loop:
 
         async def client() -> None:
             while time.monotonic() < end_at:
-                await self.send(self.requests.request(next(numbers)), time.monotonic())
+                await self.send(self._request(next(numbers)), time.monotonic())
 
         await asyncio.gather(*(client() for _ in range(self.job.num_clients)))
 
