@@ -34,8 +34,6 @@ from service.dialects import discover
 from service.dispatch import Dispatch
 from service.error_handlers import handle_errors
 from service.errors import concrete_errors
-from service.explain_api.routes import Surface, create_explain_router
-from service.explain_api.surface import open_surface
 from service.live_model import LiveModel
 from service.metrics import Metrics
 from service.middleware import AccessMiddleware, Refuse, RequestMiddleware, log_request
@@ -129,10 +127,9 @@ def create_app(
         num_workers=settings.workers or 1,
     )
     control = Control(settings, readiness, deployment, access, operations)
-    surface = open_surface(settings, metrics.registry, clock, siblings)
-    control.join(siblings, metrics.render, surface.subjects.tell_pair)
+    control.join(siblings, metrics.render)
     _watch(metrics, operations, deployment, readiness, hooks)
-    endpoints = _new_endpoints(settings, deployment, metrics, dispatch, control, surface)
+    endpoints = _new_endpoints(settings, deployment, readiness, metrics, dispatch, control)
     shadow = open_shadow(settings, artifact, load, engine_factory, ShadowMetrics(metrics.registry))
     tracing = open_tracing(settings, clock)
     times = WatchTimes(limit_s=settings.max_loop_stall_seconds or None)
@@ -144,7 +141,6 @@ def create_app(
     )
     app.state.control = control
     app.include_router(create_router(endpoints))
-    app.include_router(create_explain_router(endpoints, surface))
     app.include_router(create_admin_router(control.swap))
     app.include_router(create_docs_router())
     if settings.playground:
@@ -159,14 +155,14 @@ def create_app(
 def _new_endpoints(
     settings: Settings,
     deployment: Deployment,
+    readiness: Readiness,
     metrics: Metrics,
     dispatch: Dispatch,
     control: Control,
-    surface: Surface,
 ) -> Endpoints:
     return Endpoints(
         deployment=deployment,
-        readiness=control.readiness,
+        readiness=readiness,
         metrics=metrics,
         render_metrics=control.render_metrics,
         dispatch=dispatch,
@@ -175,7 +171,6 @@ def _new_endpoints(
         deadlines=Deadlines(settings.default_timeout_ms, settings.max_timeout_ms),
         clock=time.monotonic,
         new_stamp=new_stamp,
-        give_handles=surface.subjects.give_handles,
     )
 
 
