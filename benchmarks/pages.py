@@ -39,6 +39,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "engine": speed.engine,
     "criteria_agreement": explanations.criteria_agreement,
     "grammar": explanations.grammar,
+    "explained": explanations.explained,
+    "sizes": quality.sizes,
     "rule_coverage": rules.rule_coverage,
     "synthesis": rules.synthesis,
     "evolution": rules.evolution,

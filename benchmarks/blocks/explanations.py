@@ -35,3 +35,27 @@ def grammar() -> str:
             )
     header = ["tokenizer of", "file", "document tokens", "set-up", "choice", "p99", "tokens", "choices", "holds"]
     return table(header, rows) + source("bench_grammar")
+
+
+def explained() -> str:
+    """The default's explanations, held to the grammar and free."""
+    rows = []
+    for name, ways in read_result("explanations_default")["figures"].items():
+        for way in ("grammar", "free"):
+            one = ways[way]
+            rows.append(
+                [
+                    name,
+                    str(one["num_pairs"]),
+                    way,
+                    *(_share(one[key]) for key in ("parsed", "verdict_is_grade", "quotes_found", "terms_missing")),
+                    f"{one['mean_tokens']:.0f}",
+                    f"{one['perplexity']:.2f}" if "perplexity" in one else "-",
+                ]
+            )
+    header = ["file", "pairs", "decoding", "parsed", "verdict is the grade", "quotes found", "terms missing", "tokens"]
+    return table([*header, "perplexity"], rows) + source("explanations_default")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
