@@ -74,7 +74,8 @@ class Shadow:
         self._is_stopping = False
         # Held while a question is put, and while those that are left are failed: none is forgotten in between.
         self._asking = threading.Lock()
-        self._is_ready = False
+        self.is_ready = False
+        """It may be asked."""
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
@@ -104,7 +105,7 @@ class Shadow:
         """
         answer: Future[FloatArray] = Future()
         with self._asking:
-            if not self._is_ready or self._is_stopping:
+            if not self.is_ready or self._is_stopping:
                 raise NotReadyError("the candidate is not ready")
             try:
                 self._jobs.put_nowait(_Question(pairs, answer))
@@ -124,7 +125,7 @@ class Shadow:
             _be_the_last()
             engine = self._build(self.artifact)
             self_test(self.artifact, engine)
-            self._is_ready = True
+            self.is_ready = True
             self._metrics.tell(is_ready=True)
             logger.info("shadow_ready", extra={"fields": {"model": self.artifact.model_id}})
             self._work(LocalScorer(self.artifact, engine))
@@ -148,7 +149,7 @@ class Shadow:
 
     def _refuse_what_waits(self) -> None:
         with self._asking:
-            self._is_ready = False
+            self.is_ready = False
             with contextlib.suppress(queue.Empty):
                 while True:
                     _refuse(self._jobs.get_nowait())
