@@ -124,7 +124,7 @@ def _mark_knee(axes: Axes, result: Mapping[str, Any]) -> None:
             f"knee {rate:.1f}/s",
             (rate, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(-5, -4),
+            xytext=(-5, -26),
             textcoords="offset points",
             color=VIOLET,
             ha="right",

@@ -69,6 +69,8 @@ class Requests:
             body = self._texts(random.Random(f"{self._seed}/repeated/{which}"), f"r{which}")
         else:
             body = self._texts(rng, str(number))
+        if is_explained:
+            body["explain"] = True
         if has_deadline and self._mix.timeout_ms is not None:
             body["timeout_ms"] = self._mix.timeout_ms
             if is_partial:

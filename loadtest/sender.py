@@ -17,6 +17,7 @@ import orjson
 
 # Less than any server or load balancer keeps an idle connection.
 KEPT_S = 3.0
+_EVENTS = {"Accept": "text/event-stream"}
 HUNG_UP = 0
 """Status of a request that its client gave up."""
 LOST = -1
@@ -94,7 +95,8 @@ class Sender:
         due_at = sent_at if due_at is None else due_at
         status, headers, body, first_s = LOST, dict[str, str](), b"", None
         try:
-            async with asyncio.timeout(hang_up_s), self._session.post(self._url + path, data=content) as response:
+            asked = self._session.post(self._url + path, data=content, headers=None if is_piece is None else _EVENTS)
+            async with asyncio.timeout(hang_up_s), asked as response:
                 if is_piece is None or response.status != 200:
                     body = await response.read()
                 else:

@@ -20,7 +20,6 @@ from hdrh.histogram import HdrHistogram
 from loadtest.mix import Request
 from loadtest.sender import HUNG_UP, LOST, Answer
 
-ANSWERED = ("ok", "partial")
 STAGES = ("tokenise", "queue", "infer", "post")
 _BY_STATUS = {429: "refused", 504: "expired", HUNG_UP: "cancelled", LOST: "lost"}
 # 1 us to ten minutes, three digits: an error of a thousandth at any length.

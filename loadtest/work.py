@@ -130,20 +130,21 @@ class _Loop:
 
 
 def explain_body(scored: Any) -> bytes | None:
-    """The body that asks for an explanation of the first result; None where the answer has no handle."""
+    """The body that asks why the best result got its grade; None where the answer has no handle."""
     results = scored.get("results") if isinstance(scored, dict) else None
-    handle = results[0].get("handle") if results else None
-    return None if handle is None else orjson.dumps({"handle": handle, "stream": True})
+    best = max(results, key=lambda result: result.get("score") or 0.0) if results else {}
+    handle = best.get("handle")
+    return None if handle is None else orjson.dumps({"handle": handle})
 
 
 def is_piece(event: Sequence[bytes]) -> bool:
     """Whether an event is a piece of the explanation's text."""
-    return any(line.removeprefix(b"event:").strip() == b"piece" for line in event if line.startswith(b"event:"))
+    return b"event: delta" in event
 
 
 def is_complete(stream: bytes) -> bool:
     """Whether a stream came to its end."""
-    return b"event: done" in stream or b"event:done" in stream
+    return b"event: done\n" in stream
 
 
 def serve_jobs(connection: Connection, plan: Plan, url: str, headers: Mapping[str, str]) -> None:
