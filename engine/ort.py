@@ -1,8 +1,8 @@
 """ONNX Runtime behind the engine contract.
 
-One session holds the weights once. A scoring run leaves `vocab_rows` at its default, no rows, so it does not pay
-for the vocabulary head. (`RunOptions.only_execute_path_to_fetches` would skip it too, but ONNX Runtime 1.32
-ignores that option.)
+One session holds the weights once; prefixes, documents and answers are all rows of it. A scoring run leaves
+`vocab_rows` at its default, no rows, so it does not pay for the vocabulary head. (`RunOptions`'s
+`only_execute_path_to_fetches` would skip it too, but ONNX Runtime 1.32 ignores that option.)
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from engine.base import DocumentWork, PrefixKV
+from engine.answer_row import Past, build_answer_row, plan_past
+from engine.base import AnswerWork, DocumentWork, PrefixKV, PromptKV
 from engine.packing import NUM_NULL_SLOTS, Row, Segment, build_row
 from relevance.artifact import Artifact
 from relevance.errors import ArtifactError
@@ -97,6 +98,24 @@ class OrtEngine:
 
     def score_documents(self, documents: Sequence[DocumentWork]) -> NDArray[np.float32]:
         """Label logits [N, K] of N documents, all computed in one row."""
+        row, past, _ = self._document_row(documents)
+        (logits,) = self._run(["label_logits"], row, past)
+        return np.asarray(logits, dtype=np.float32)
+
+    def keep_documents(self, documents: Sequence[DocumentWork]) -> tuple[NDArray[np.float32], list[PromptKV | None]]:
+        """The same, and the KV of those that ask for it, as views: `PromptKV.copy` keeps one without the others."""
+        row, past, num_past = self._document_row(documents)
+        logits, *present = self._run(["label_logits", *self._present_names], row, past)
+        kept: list[PromptKV | None] = []
+        end = num_past
+        for work in documents:
+            start, end = end, end + len(work.ids)
+            arrays = [array[:, :, start:end] for array in present]
+            kept.append(PromptKV(work.prefix, len(work.ids), arrays[0::2], arrays[1::2]) if work.keeps_kv else None)
+        return np.asarray(logits, dtype=np.float32), kept
+
+    def _document_row(self, documents: Sequence[DocumentWork]) -> tuple[Row, dict[str, NDArray[np.generic]], int]:
+        """The row of a pack, its past, and how many slots that has."""
         prefixes = list({id(work.prefix): work.prefix for work in documents}.values())
         starts = dict(
             zip((id(p) for p in prefixes), np.cumsum([NUM_NULL_SLOTS, *(p.num_tokens for p in prefixes)]), strict=False)
@@ -106,9 +125,28 @@ class OrtEngine:
             for work in documents
         ]
         num_past = NUM_NULL_SLOTS + sum(prefix.num_tokens for prefix in prefixes)
-        row = self._row(segments, num_past)
-        (logits,) = self._run(["label_logits"], row, self._join(prefixes))
+        return self._row(segments, num_past), self._join(prefixes), num_past
+
+    def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
+        """Next-token logits [N, V] of N answers, all computed in one row; each takes up the KV of its new tokens."""
+        past = plan_past(answers)
+        row = build_answer_row(answers, past, self._attention, self._graph.masked_bias)
+        feed = {**self._join_blocks(past), "vocab_rows": np.arange(len(answers), dtype=np.int64)}
+        logits, *present = self._run(["vocab_logits", *self._present_names], row, feed)
+        end = past.num_slots
+        for work in answers:
+            start, end = end, end + len(work.ids)
+            work.answer.append(present, start, end)
         return np.asarray(logits, dtype=np.float32)
+
+    def _join_blocks(self, past: Past) -> dict[str, NDArray[np.generic]]:
+        """The past of a row of answers, behind one null slot."""
+        null = next(iter(self._null_past.values()))
+        joined: dict[str, NDArray[np.generic]] = {}
+        for index, name in enumerate(self._past_names):
+            parts = [block.arrays[index][:, :, block.offset : block.offset + block.length] for block in past.blocks]
+            joined[name] = np.concatenate([null, *parts], axis=2)
+        return joined
 
     def _join(self, prefixes: Sequence[PrefixKV]) -> dict[str, NDArray[np.generic]]:
         """The past of a pack: one prefix as it lies, several behind one null slot."""

@@ -168,16 +168,27 @@ def parse(text: str, scale: GradeScale) -> Explanation:
         raise ExplanationError(STEPS[len(spans)], f"expected its keyword, found {rest[:40]!r}")
     if text[spans[-1].end :].strip():
         raise ExplanationError("verdict", f"followed by {text[spans[-1].end :].strip()[:40]!r}")
-    return Explanation(
-        wants=_parse_wants(values["wants"]),
-        exactness=_parse_criterion("exactness", values["exactness"]),
-        coverage=_parse_criterion("coverage", values["coverage"]),
-        topicality=_parse_criterion("topicality", values["topicality"]),
-        context=_parse_criterion("context", values["context"]),
-        evidence=_parse_evidence(values["evidence"]),
-        missing=_parse_missing(values["missing"]),
-        verdict=_parse_verdict(values["verdict"], scale),
-    )
+    read: dict[str, Any] = {name: read_value(name, value, scale) for name, value in values.items()}
+    return Explanation(**read)
+
+
+def read_value(step: str, value: str, scale: GradeScale) -> str | int | tuple[str, ...]:
+    """What the text of one step's value says: `wants` a text, lists as tuples, the others numbers.
+
+    Raises:
+        ExplanationError: it is not readable; or no such step.
+    """
+    if step == "wants":
+        return _parse_wants(value)
+    if step in CRITERIA:
+        return _parse_criterion(step, value)
+    if step == "evidence":
+        return _parse_evidence(value)
+    if step == "missing":
+        return _parse_missing(value)
+    if step == "verdict":
+        return _parse_verdict(value, scale)
+    raise ExplanationError(step, "no such step")
 
 
 def _parse_wants(value: str) -> str:

@@ -11,7 +11,12 @@ from relevance.artifact import Artifact
 from service.batcher import Batcher
 from service.cost import CostModel
 from service.dialect import ServedModel, Stamp
-from service.live_model import Caches, LiveModel
+from service.explaining.events import ExplainingFigures
+from service.explaining.explainer import Explainer
+from service.explaining.kv_store import KVStore
+from service.explaining.streams import Streams
+from service.explaining.turns import Turns
+from service.live_model import Caches, LiveModel, Scoring
 from service.metrics import Metrics
 from service.pair_cache import PairCache, RemoteCache
 from service.queue_metrics import QueueMetrics
@@ -57,18 +62,30 @@ class Assembler:
         self._metrics = metrics
         self._executor = executor
         self._clock = clock
+        self.explaining = ExplainingFigures()
+        """Of all models together: counters must not fall when a model goes."""
 
     def assemble(self, artifact: Artifact) -> LiveModel:
         """A model that has not been started."""
         cost = CostModel()
         scheduler = Scheduler(_pack_limits(self._settings), cost, self._clock)
         prefix_cache = PrefixCache(self._settings.prefix_cache_mib * 2**20)
-        batcher = Batcher(scheduler, prefix_cache, cost, self._metrics, self._clock)
+        streams = Streams(
+            self._settings.max_explanations,
+            KVStore(self._settings.explain_kv_mib * 2**20),
+            prefix_cache,
+            Turns(self._settings.explain_share),
+            self._clock,
+            figures=self.explaining,
+        )
+        batcher = Batcher(scheduler, prefix_cache, cost, self._metrics, self._clock, streams)
         local = ScoreCache(self._settings.score_cache_mib * 2**20)
         cache = PairCache(artifact.hash, local, self._remote, self._metrics.queue)
         scorer = Scorer(artifact, batcher, cache, self._executor, self._clock)
         served = served_model(artifact, self._settings)
-        return LiveModel(artifact, served, scorer, batcher, scheduler, Caches(prefix_cache, local))
+        explainer = Explainer(artifact, batcher, streams, self._executor, self._clock)
+        scoring = Scoring(scorer, batcher, scheduler, Caches(prefix_cache, local))
+        return LiveModel(artifact, served, scoring, explainer)
 
 
 def open_remote(settings: Settings, metrics: QueueMetrics) -> RemoteCache | None:

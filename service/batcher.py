@@ -15,7 +15,9 @@ Every admitted ScoreWork is resolved exactly once, by whoever takes its future o
     cancelled   `submit` itself, when its caller is cancelled; what still waits is never computed
     ended       the engine thread on its way out, whatever ended it; later submits are refused with the same error
 
-One lock guards scheduler, prefix cache and futures; nobody holds it while computing.
+Between packs it does side work in steps, when that says so (`service.side_work`): it knows no more of it.
+
+One lock guards scheduler, prefix cache, futures and side work; nobody holds it while computing.
 """
 
 import asyncio
@@ -25,19 +27,20 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.base import Engine
 from engine.prefix_cache import PrefixCache
 from service.cost import CostModel
 from service.errors import DeadlineExceededError, EngineDeadError, EngineFailedError, NotReadyError, ServiceError
 from service.metrics import Metrics
+from service.pack_calls import PackCalls
 from service.scheduler import Scheduler
+from service.side_work import EngineStep, NoSideWork, SideWork, run_step
 from service.waiting import Load
 from service.work import Batch, DocumentBatch, PrefixBatch, ScoreWork, Terms
 
 logger = logging.getLogger(__name__)
+
+OnEnd = Callable[[BaseException], None]
 
 
 class Batcher:
@@ -50,8 +53,11 @@ class Batcher:
         cost: CostModel,
         metrics: Metrics,
         clock: Callable[[], float],
+        side: SideWork | None = None,
     ) -> None:
         """`cost` is the scheduler's: it learns here from every call."""
+        self._side = NoSideWork() if side is None else side  # an empty one is false
+        self._calls = PackCalls(metrics, self._side)
         self._scheduler = scheduler
         self._prefix_cache = prefix_cache
         self._cost = cost
@@ -66,12 +72,7 @@ class Batcher:
         self._call_began = math.nan
         """When the running call did, in the engine thread; NaN where it has just been idle."""
 
-    def start(
-        self,
-        build_engine: Callable[[], Engine],
-        on_ready: Callable[[], None],
-        on_end: Callable[[BaseException], None],
-    ) -> None:
+    def start(self, build_engine: Callable[[], Engine], on_ready: Callable[[], None], on_end: OnEnd) -> None:
         """Start the engine thread on the running loop.
 
         `build_engine` runs in that thread; on the loop runs `on_ready` once it has returned, and `on_end` if it
@@ -91,8 +92,7 @@ class Batcher:
             EngineDeadError, NotReadyError: the engine is gone, or not there yet.
         """
         with self._changed:
-            if self._refusal is not None:
-                raise self._refusal.copy()
+            self.check_running()
             self._scheduler.check(Load(num_tokens), terms)
             self._scheduler.num_reserved_tokens += num_tokens
         try:
@@ -100,6 +100,22 @@ class Batcher:
         finally:
             with self._changed:
                 self._scheduler.num_reserved_tokens -= num_tokens
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """The lock, for whoever changes side work; the engine thread looks again afterwards."""
+        with self._changed:
+            yield
+            self._changed.notify()
+
+    def check_running(self) -> None:
+        """Whether there is an engine; the caller holds the lock.
+
+        Raises:
+            EngineDeadError, NotReadyError: it is gone, or not there yet.
+        """
+        if self._refusal is not None:
+            raise self._refusal.copy()
 
     async def submit(self, work: ScoreWork) -> None:
         """Admit `work` and wait until it is scored or, where it takes a partial answer, until its deadline.
@@ -113,8 +129,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         with self._changed:
-            if self._refusal is not None:
-                raise self._refusal.copy()
+            self.check_running()
             self._admit(work)
             self._futures[work] = future
             self._changed.notify()
@@ -172,12 +187,7 @@ class Batcher:
         self._metrics.count_prefixes("hit", len(hits))
         self._metrics.count_prefixes("miss", len(kept) - len(hits))
 
-    def _run(
-        self,
-        build_engine: Callable[[], Engine],
-        on_ready: Callable[[], None],
-        on_end: Callable[[BaseException], None],
-    ) -> None:
+    def _run(self, build_engine: Callable[[], Engine], on_ready: Callable[[], None], on_end: OnEnd) -> None:
         """The life of the engine thread."""
         engine: Engine | None = None
         try:
@@ -185,8 +195,11 @@ class Batcher:
             with self._changed:
                 self._refusal = None
             self._on_loop(on_ready)
-            while (batch := self._take()) is not None:
-                self._compute(engine, batch)
+            while (task := self._take()) is not None:
+                if isinstance(task, PrefixBatch | DocumentBatch):
+                    self._compute(engine, task)
+                else:
+                    run_step(task, engine, self._clock, self._changed, self._metrics.failed_batches.inc)
             self._refuse_all(NotReadyError("the service is shutting down"))
         except BaseException as error:  # whatever it is, nobody may be left waiting
             self._refuse_all(EngineDeadError("the engine has ended; the service must be restarted"))
@@ -195,17 +208,21 @@ class Batcher:
             if engine is not None:
                 engine.close()
 
-    def _take(self) -> Batch | None:
-        """The next batch, waiting for one if need be; None once closing."""
+    def _take(self) -> Batch | EngineStep | None:
+        """What is next, waiting for something if need be; None once closing."""
         with self._changed:
             while not self._is_closing:
-                batch = self._scheduler.next_batch()
+                step = self._side.next_step(scores_wait=self._scheduler.num_waiting_documents > 0)
+                batch = None if step is not None else self._scheduler.next_batch()
                 self._resolve_expired(self._scheduler.pop_expired())
                 if batch is not None:
                     if math.isnan(self._call_began):
                         self._call_began = self._clock()
                     return batch
+                step = self._side.next_step(scores_wait=False) if step is None else step
                 self._call_began = math.nan
+                if step is not None:
+                    return step
                 self._changed.wait()
         return None
 
@@ -227,13 +244,11 @@ class Batcher:
         """What a call cost: from the end of the one before, so that the way between two calls is in it."""
         now = self._clock()
         self._cost.observe(num_tokens, now - self._call_began)
+        self._side.has_scored(now - self._call_began)
         self._call_began = now
 
     def _prefill(self, engine: Engine, batch: PrefixBatch) -> None:
-        num_before = engine.num_row_tokens
-        computed = engine.prefill_prefixes([prefix.ids for prefix in batch.prefixes])
-        self._metrics.padding_tokens.inc(max(0, engine.num_row_tokens - num_before - batch.num_tokens))
-        self._metrics.prefix_batch_tokens.observe(batch.num_tokens)
+        computed = self._calls.prefill(engine, batch)
         with self._changed:
             for prefix, kv in zip(batch.prefixes, computed, strict=True):
                 prefix.kv = kv
@@ -241,13 +256,10 @@ class Batcher:
             self._learn(batch.num_tokens)
 
     def _score(self, engine: Engine, batch: DocumentBatch) -> None:
-        num_before = engine.num_row_tokens
-        label_logits = engine.score_documents([document.to_engine() for document in batch.documents])
-        self._metrics.padding_tokens.inc(max(0, engine.num_row_tokens - num_before - batch.num_tokens))
-        _check_logits(label_logits, len(batch.documents))
-        self._metrics.pack_documents.observe(len(batch.documents))
-        self._metrics.pack_tokens.observe(batch.num_tokens)
+        label_logits, chosen = self._calls.score(engine, batch)
         with self._changed:
+            if chosen is not None:
+                self._side.keep(chosen)
             scored = self._scheduler.scored(batch, label_logits)
             for work in scored:
                 work.timings.finished_at = self._clock()
@@ -267,6 +279,7 @@ class Batcher:
     def _refuse_all(self, end: ServiceError) -> None:
         with self._changed:
             self._refusal = end
+            self._side.end(end)
             for work in self._futures:
                 self._scheduler.remove(work)
             self._resolve(list(self._futures), end)
@@ -284,8 +297,3 @@ def _settle(futures: Sequence[asyncio.Future[None]], error: ServiceError | None)
             future.set_result(None)
         else:
             future.set_exception(error.copy())
-
-
-def _check_logits(label_logits: NDArray[np.float32], num_documents: int) -> None:
-    if len(label_logits) != num_documents or not np.isfinite(label_logits).all():
-        raise ValueError(f"label logits {label_logits.shape} for {num_documents} documents, or not all are finite")

@@ -1,4 +1,4 @@
-"""One artifact being served: its engine thread, scheduler, prefix cache and scorer, alive and gone together.
+"""One artifact being served: its engine thread, scheduler, caches, scorer and explainer, alive and gone together.
 
     created -> started (the engine thread loads, warms up, self-tests) -> leased by requests -> closed
 
@@ -17,6 +17,7 @@ from engine.prefix_cache import PrefixCache
 from relevance.artifact import Artifact
 from service.batcher import Batcher
 from service.dialect import ServedModel
+from service.explaining.explainer import Explainer
 from service.scheduler import Scheduler
 from service.score import Scorer
 from service.score_cache import ScoreCache
@@ -30,24 +31,25 @@ class Caches:
     scores: ScoreCache
 
 
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What one model scores with."""
+
+    scorer: Scorer
+    batcher: Batcher
+    scheduler: Scheduler
+    caches: Caches
+
+
 class LiveModel:
     """What serves one artifact."""
 
-    def __init__(
-        self,
-        artifact: Artifact,
-        served: ServedModel,
-        scorer: Scorer,
-        batcher: Batcher,
-        scheduler: Scheduler,
-        caches: Caches,
-    ) -> None:
+    def __init__(self, artifact: Artifact, served: ServedModel, scoring: Scoring, explainer: Explainer) -> None:
         self.artifact = artifact
         self.served = served
-        self.scorer = scorer
-        self.scheduler = scheduler
-        self.caches = caches
-        self._batcher = batcher
+        self.scorer, self.scheduler, self.caches = scoring.scorer, scoring.scheduler, scoring.caches
+        self.explainer = explainer
+        self._batcher = scoring.batcher
         self.is_started = False
         """Whether its engine has been loaded, warmed up and has passed its self-test."""
         self._num_leases = 0

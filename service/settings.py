@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     """Memory for the KV of past queries; 0 keeps none."""
     score_cache_mib: int = Field(default=64, ge=0)
     """Memory for scores already computed, about 3,500 pairs a MiB; 0 keeps none."""
+    max_explanations: int = Field(default=64, ge=1)
+    """Explanations that may be under way; one more is refused with 429."""
+    explain_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the engine's time that explanations may take while scores wait; while none do they may take all."""
+    explain_kv_mib: int = Field(default=64, ge=0)
+    """Memory for the KV of scored pairs whose request asked for handles, so that an explanation goes on from there;
+    0 keeps none, and each is computed once more."""
     redis_url: str | None = None
     """Redis to share scores with other replicas, as redis://HOST:PORT/DB; needs the extra `redis`. It may fail."""
     redis_timeout_ms: int = Field(default=10, ge=1)
@@ -88,6 +95,13 @@ class Settings(BaseSettings):
     answered without one."""
     api_keys: SecretStr = SecretStr("")
     """API keys as in the file, separated by `;`. Set the variable: a flag is visible to every user of the machine."""
+    handle_key: SecretStr = SecretStr("")
+    """Secret that signs handles of /explain, at least 16 characters, the same at all replicas that shall take one
+    another's. Unset: drawn at the start and shared by the workers, so a handle does not outlive the service."""
+    explain_texts_mib: int = Field(default=64, ge=0)
+    """Memory for the texts behind handles; one whose texts have been let go of asks for them again."""
+    explain_cache_mib: int = Field(default=16, ge=0)
+    """Memory for explanations already told; 0 keeps none."""
     public_metrics: bool = False
     """Answer /metrics without a key even where keys are configured."""
     cors_origins: list[str] = []

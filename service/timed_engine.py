@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.base import DocumentWork, Engine, PrefixKV
+from engine.base import AnswerWork, DocumentWork, Engine, PrefixKV, PromptKV
 from service.cost import Measurement
 
 
@@ -35,6 +35,14 @@ class TimedEngine:
         label_logits = self._engine.score_documents(documents)
         self.measurements.append((sum(len(work.ids) for work in documents), self._clock() - began))
         return label_logits
+
+    def keep_documents(self, documents: Sequence[DocumentWork]) -> tuple[NDArray[np.float32], list[PromptKV | None]]:
+        """As the engine does; not measured, since copying is in it."""
+        return self._engine.keep_documents(documents)
+
+    def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
+        """As the engine does; not measured: scoring is what is learned."""
+        return self._engine.extend_answers(answers)
 
     def close(self) -> None:
         """As the engine does."""

@@ -77,6 +77,8 @@ class ScoreWork:
     shared: list[int] = field(default_factory=list)
     """Prompts that another request was already waiting for."""
     num_scored: int = 0
+    kept: list[tuple[float, Prompt]] = field(default_factory=list)
+    """Of its pairs whose KV is kept, what their score is worth beside the others'; the engine thread's."""
     rows: list[NDArray[np.float32] | None] = field(init=False)
     """Label logits [K] of each prompt; None before it is scored."""
 
@@ -142,11 +144,16 @@ class WaitingDocument:
     is_taken: bool = False
     """It was handed to the engine, or nobody waits for it any more."""
 
-    def to_engine(self) -> DocumentWork:
+    @property
+    def prompt(self) -> Prompt:
+        """The pair it is."""
+        return Prompt(self.prefix.ids, self.ids)
+
+    def to_engine(self, keeps_kv: bool = False) -> DocumentWork:
         """What the engine is given; the prefix must have been prefilled."""
         if self.prefix.kv is None:
             raise RuntimeError("a document was handed over before its prefix")
-        return DocumentWork(self.prefix.kv, self.ids)
+        return DocumentWork(self.prefix.kv, self.ids, keeps_kv)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,8 @@
 """A clock, an engine and an artifact made of code: the service without a model.
 
 FakeEngine satisfies `engine.base.Engine`. A pair's label logits are a hash of its token ids, so a test knows what
-any pair must get, whatever it is computed with. It can be told to fail and to block.
+any pair must get, whatever it is computed with; so are the next-token logits of an answer. It can be told to fail and
+to block.
 """
 
 import json
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from engine.base import DocumentWork, PrefixKV
+from engine.base import AnswerWork, DocumentWork, PrefixKV, PromptKV
 from relevance.artifact import Agreement, Artifact, FileEntry, GoldenPair, GraphInfo, Manifest, ParityReport, Provenance
 from relevance.grades import Grade, GradeScale
 from relevance.pair import Pair
@@ -28,6 +29,7 @@ from relevance.tokenization import JsonTokenizer
 GRADE_NAMES = ("irrelevant", "related", "highly relevant", "perfect")
 MAX_TOKENS, MAX_QUERY_TOKENS, MAX_INSTRUCTION_TOKENS = 128, 32, 16
 TEMPERATURE = 1.5
+VOCAB_SIZE = 258
 
 
 class FakeClock:
@@ -50,12 +52,22 @@ def fake_logits(prefix_ids: Sequence[int], document_ids: Sequence[int]) -> NDArr
     return np.array([zlib.crc32(f"{grade}{text}".encode()) % 1000 / 250 for grade in range(4)], dtype=np.float32)
 
 
+def fake_vocabulary_logits(
+    prefix_ids: Sequence[int], document_ids: Sequence[int], answer_ids: Sequence[int]
+) -> NDArray[np.float32]:
+    """Next-token logits [V] of an answer: a function of what it has seen and of nothing else."""
+    seed = zlib.crc32(f"{list(prefix_ids)}|{list(document_ids)}|{list(answer_ids)}".encode())
+    return np.random.default_rng(seed).random(VOCAB_SIZE, dtype=np.float32)
+
+
 class FakeEngine:
     """An engine that records its calls, and fails or blocks on demand."""
 
     def __init__(self) -> None:
         self.prefills: list[list[tuple[int, ...]]] = []
         self.packs: list[list[tuple[int, ...]]] = []
+        self.answers: list[list[tuple[int, ...]]] = []
+        """The ids of each answer of each decode step."""
         self.num_row_tokens = 0
         self.padding = 0
         """Tokens of padding that each call computes."""
@@ -90,6 +102,7 @@ class FakeEngine:
         """Drop the record, for example that of the warm-up."""
         self.prefills.clear()
         self.packs.clear()
+        self.answers.clear()
         self.pasts.clear()
 
     def prefill_prefixes(self, prefixes: Sequence[Sequence[int]]) -> list[PrefixKV]:
@@ -102,6 +115,25 @@ class FakeEngine:
         self.pasts.append(sum(prefix.num_tokens for prefix in {work.prefix for work in documents}))
         self._enter([work.ids for work in documents])
         return np.stack([fake_logits(work.prefix.keys[0].tolist(), work.ids) for work in documents])
+
+    def keep_documents(self, documents: Sequence[DocumentWork]) -> tuple[NDArray[np.float32], list[PromptKV | None]]:
+        ids = [np.array(work.ids, dtype=np.int64) for work in documents]
+        kept = [
+            PromptKV(work.prefix, len(work.ids), [own], []) if work.keeps_kv else None
+            for work, own in zip(documents, ids, strict=True)
+        ]
+        return self.score_documents(documents), kept
+
+    def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
+        self.answers.append([tuple(work.ids) for work in answers])
+        self._enter([work.ids for work in answers])
+        rows = []
+        for work in answers:
+            present = np.array(work.ids, dtype=np.int64)[None, None, :, None]
+            work.answer.append([present], 0, len(work.ids))
+            prompt, said = work.answer.prompt, work.answer.arrays[0][0, 0, : work.answer.num_tokens, 0]
+            rows.append(fake_vocabulary_logits(prompt.prefix.keys[0].tolist(), prompt.keys[0].tolist(), said.tolist()))
+        return np.stack(rows)
 
     def close(self) -> None:
         self.is_closed = True
@@ -123,6 +155,7 @@ def byte_tokenizer() -> JsonTokenizer:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<sep>", "<grade>"])
     return JsonTokenizer(tokenizer.to_str())
 
@@ -171,7 +204,7 @@ def fake_artifact(spec: ScoringSpec | None = None) -> Artifact:
             num_kv_heads=1,
             head_dim=1,
             hidden_size=1,
-            vocab_size=258,
+            vocab_size=VOCAB_SIZE,
             max_positions=512,
         ),
         files={"model.onnx": FileEntry(sha256="0" * 64, num_bytes=0)},

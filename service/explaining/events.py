@@ -11,7 +11,7 @@ finished step is that of `relevance.explanation.Explanation.to_json`. Nothing th
 """
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -122,7 +122,7 @@ Event = Grade | Delta | Step | Done
 class Explains(Protocol):
     """What the HTTP side needs of an Explainer."""
 
-    def explain(self, request: ExplanationRequest) -> AsyncIterator[Event]:
+    def explain(self, request: ExplanationRequest) -> AsyncGenerator[Event, None]:
         """The events of one explanation; closing the iterator (`aclose`) ends it within one decode step.
 
         Whatever is refused is refused before the first event: pull that one before any header is sent.
