@@ -1,6 +1,7 @@
-"""Request number n of a plan: a function of the plan, its seed and n.
+"""Request number n of a run: a function of the plan, its seed, the run's mark and n.
 
-fresh     query and documents end in the request's number, so that no cache has them
+fresh     query and documents end in the run's mark and the request's number, so that no cache has them, not even
+          that of a service on which the same plan was run before
 repeated  one of `cached_requests` requests, the same each time: what the service keeps answers them after the first
 """
 
@@ -41,7 +42,7 @@ class Request:
 class Requests:
     """The requests of a plan."""
 
-    def __init__(self, mix: Mix, slo_ms: float, seed: int) -> None:
+    def __init__(self, mix: Mix, slo_ms: float, seed: int, mark: str = "") -> None:
         """Read the texts.
 
         Raises:
@@ -50,6 +51,7 @@ class Requests:
         self._mix = mix
         self._slo_s = slo_ms / 1000
         self._seed = seed
+        self._mark = mark
         self._sizes = list(mix.documents)
         self._weights = list(mix.documents.values())
         self._queries: list[str] = []
@@ -81,8 +83,8 @@ class Requests:
     def _texts(self, rng: random.Random, mark: str) -> dict[str, Any]:
         (size,) = rng.choices(self._sizes, self._weights)
         query = rng.choice(self._queries) if self._queries else " ".join(rng.choices(WORDS, k=self._mix.query_words))
-        documents = [f"{self._document(rng)} {mark}-{place}" for place in range(size)]
-        return {"query": f"{query} {mark}", "documents": documents}
+        documents = [f"{self._document(rng)} {self._mark}{mark}-{place}" for place in range(size)]
+        return {"query": f"{query} {self._mark}{mark}", "documents": documents}
 
     def _document(self, rng: random.Random) -> str:
         if self._documents:

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from loadtest.plan import Closed, Open, Plan, Ramp
 from loadtest.tally import Tally, merged
-from loadtest.work import Done, Job, Seen, serve_jobs
+from loadtest.work import Done, Job, Seen, Target, serve_jobs
 
 # From when all are ready to the first due time: the message must reach the last of them.
 HEAD_START_S = 0.2
@@ -33,14 +33,14 @@ class Outcome:
 class SenderProcesses:
     """`with SenderProcesses(...) as senders: senders.run(...)`."""
 
-    def __init__(self, plan: Plan, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan, target: Target) -> None:
         context = multiprocessing.get_context("spawn")
         self._processes: list[SpawnProcess] = []
         self._connections: list[Connection[Any, Any]] = []
         for number in range(plan.senders.processes):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=serve_jobs, args=(theirs, plan, url, dict(headers)), name=f"sender {number}", daemon=True
+                target=serve_jobs, args=(theirs, plan, target), name=f"sender {number}", daemon=True
             )
             process.start()
             theirs.close()

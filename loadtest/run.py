@@ -1,6 +1,7 @@
 """A plan from its first phase to its last: the figures of every load, and where the service bends."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from loadtest.plan import Closed, Open, Plan, Ramp, rate_of
 from loadtest.processes import Outcome, SenderProcesses
 from loadtest.scrape import Metrics
 from loadtest.sender import LOST, Answer, Sender
-from loadtest.work import Seen
+from loadtest.work import Seen, Target
 
 
 class Progress(Protocol):
@@ -34,8 +35,7 @@ class Run:
 
     def __init__(self, plan: Plan, url: str, headers: Mapping[str, str], progress: Progress) -> None:
         self._plan = plan
-        self._url = url
-        self._headers = headers
+        self._target = Target(url, dict(headers), f"{secrets.token_hex(2)}-")
         self._progress = progress
         self._metrics = Metrics(url, headers)
         self._found: dict[str, float] = {}
@@ -50,7 +50,7 @@ class Run:
         """
         self._check()
         began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        with SenderProcesses(self._plan, self._url, self._headers) as senders:
+        with SenderProcesses(self._plan, self._target) as senders:
             for number, phase in enumerate(self._plan.phases):
                 name = phase.name or f"{phase.kind} {number + 1}"
                 if isinstance(phase, Closed):
@@ -72,9 +72,9 @@ class Run:
 
     def _check(self) -> None:
         """One request before all others: a wrong address or key should not take minutes to show."""
-        answer = asyncio.run(_ask_once(self._plan, self._url, self._headers))
+        answer = asyncio.run(_ask_once(self._plan, self._target))
         if answer.status == LOST:
-            raise RuntimeError(f"nothing answers at {self._url}")
+            raise RuntimeError(f"nothing answers at {self._target.url}")
         if answer.status not in (200, 429):
             raise RuntimeError(f"status {answer.status}: {answer.body[:300].decode(errors='replace')}")
 
@@ -141,9 +141,9 @@ class Run:
         return {key: at[key] for key in ("offered_rps", "goodput_rps", "documents_per_s", "good_share")}
 
 
-async def _ask_once(plan: Plan, url: str, headers: Mapping[str, str]) -> Answer:
-    request = Requests(plan.mix, plan.slo_ms, plan.seed).request(-1)
-    async with Sender(url, headers, plan.senders.give_up_seconds) as sender:
+async def _ask_once(plan: Plan, target: Target) -> Answer:
+    request = Requests(plan.mix, plan.slo_ms, plan.seed, target.mark).request(-1)
+    async with Sender(target.url, target.headers, plan.senders.give_up_seconds) as sender:
         return await sender.post(request.path, request.content)
 
 

@@ -29,6 +29,15 @@ SEEN_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """Whom a run asks, and what its texts are marked with."""
+
+    url: str
+    headers: Mapping[str, str]
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One load, or this process's part of it."""
 
@@ -147,11 +156,13 @@ def is_complete(stream: bytes) -> bool:
     return b"event: done\n" in stream
 
 
-def serve_jobs(connection: Connection, plan: Plan, url: str, headers: Mapping[str, str]) -> None:
+def serve_jobs(connection: Connection, plan: Plan, target: Target) -> None:
     """The process: do jobs until there is none."""
-    requests = Requests(plan.mix, plan.slo_ms, plan.seed)
+    requests = Requests(plan.mix, plan.slo_ms, plan.seed, target.mark)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve_jobs(connection, plan, Sender(url, headers, plan.senders.give_up_seconds), requests))
+        runner.run(
+            _serve_jobs(connection, plan, Sender(target.url, target.headers, plan.senders.give_up_seconds), requests)
+        )
 
 
 async def _serve_jobs(connection: Connection, plan: Plan, sender: Sender, requests: Requests) -> None:
