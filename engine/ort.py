@@ -17,6 +17,8 @@ from engine.packing import NUM_NULL_SLOTS, Row, Segment, build_row
 from relevance.artifact import Artifact
 from relevance.errors import ArtifactError
 
+PROVIDERS = {"cpu": ("CPUExecutionProvider",), "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider")}
+"""What the graph runs on: operators that the first provider does not have run on the last."""
 _FLOATS: dict[str, type[np.generic]] = {"float32": np.float32, "float16": np.float16}
 
 
@@ -41,10 +43,11 @@ class OrtEngine:
             num_threads: threads of one operator; None leaves it to ONNX Runtime (the physical cores).
             allow_spinning: let idle threads of one operator spin for the next. Saves a little on an idle machine, and
                 costs a multiple when the event loop, or anything else, wants the cores.
-            providers: execution providers in order of preference.
+            providers: execution providers in order of preference, as in PROVIDERS; all of them must be there.
 
         Raises:
-            ArtifactError: ONNX Runtime cannot load the graph, or its inputs and outputs break the contract.
+            ArtifactError: ONNX Runtime cannot load the graph or lacks a provider, or the graph's inputs and outputs
+                break the contract.
         """
         self.num_row_tokens = 0
         self._graph = artifact.manifest.graph
@@ -57,10 +60,16 @@ class OrtEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
         if num_threads is not None:
             options.intra_op_num_threads = num_threads
+        if "CUDAExecutionProvider" in providers:
+            onnxruntime.preload_dlls()  # of the NVIDIA packages, where they are installed beside it
         try:
             self._session = onnxruntime.InferenceSession(artifact.graph_path, options, providers=list(providers))
         except Exception as error:  # the library raises its own exceptions and RuntimeError alike
             raise ArtifactError(f"{artifact.graph_path}: ONNX Runtime cannot load it: {error}") from error
+        # It falls back to the processor in silence, which is no speed that anybody asked for.
+        missing = sorted(set(providers) - set(self._session.get_providers()))
+        if missing:
+            raise ArtifactError(f"ONNX Runtime cannot run on {', '.join(missing)} here")
         layers = range(self._graph.num_layers)
         self._past_names = [f"past_key_values.{i}.{kind}" for i in layers for kind in ("key", "value")]
         self._present_names = [f"present.{i}.{kind}" for i in layers for kind in ("key", "value")]

@@ -71,7 +71,8 @@ def _serve(settings: Settings, log: LogWriter) -> int:
     num_workers = settings.workers
     if num_workers is None:
         manifest = read_manifest(settings.artifact)
-        num_workers = num_workers_for(manifest.graph.hidden_size, len(os.sched_getaffinity(0)))
+        on_processor = settings.provider == "cpu"
+        num_workers = num_workers_for(manifest.graph.hidden_size, len(os.sched_getaffinity(0))) if on_processor else 1
         settings = settings.model_copy(update={"workers": num_workers})
     return _supervise(settings, num_workers) if num_workers > 1 else serve(settings, log)
 

@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from engine.base import Engine
-from engine.ort import OrtEngine
+from engine.ort import PROVIDERS, OrtEngine
 from relevance.artifact import Artifact, load_artifact
 from service.access import Access, read_keys
 from service.admin import create_admin_router
@@ -199,7 +199,8 @@ def _builder(
 
     def build_ort(artifact: Artifact) -> Engine:
         asked, workers = settings.num_threads, settings.workers or 1
-        return OrtEngine(artifact, num_threads=num_threads_for(artifact, asked, workers, num_cores))
+        num_threads = num_threads_for(artifact, asked, workers, num_cores)
+        return OrtEngine(artifact, num_threads=num_threads, providers=PROVIDERS[settings.provider])
 
     build = factory or build_ort
 

@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     serve most, one per core (at most eight) for a small model, one for a larger one."""
     num_threads: int | None = Field(default=None, ge=1)
     """Threads of one model run; unset: one for a small model, one per physical core for a larger one."""
+    provider: Literal["cpu", "cuda"] = "cpu"
+    """What the engine runs on. `cuda` needs the extra `gpu` in place of `cpu`, and pays for fp16 artifacts."""
     max_pack_tokens: int = Field(default=DEFAULT_PACK_TOKENS, ge=16)
     """Tokens the engine takes in one run. Larger packs serve more pairs a second only while the caches of the
     processor hold them; smaller ones let a waiting request in sooner."""
