@@ -15,7 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -23,7 +23,7 @@ from starlette.middleware.cors import CORSMiddleware
 from engine.base import Engine
 from engine.ort import PROVIDERS, OrtEngine
 from relevance.artifact import Artifact, load_artifact
-from service.access import Access, read_keys
+from service.access import Access, Key, read_keys
 from service.admin import create_admin_router
 from service.assembly import Assembler, new_stamp, num_threads_for, open_remote
 from service.beside import Beside, open_shadow, open_tracing
@@ -34,6 +34,8 @@ from service.dialects import discover
 from service.dispatch import Dispatch
 from service.error_handlers import handle_errors
 from service.errors import concrete_errors
+from service.explain_api.routes import Surface, create_explain_router
+from service.explain_api.surface import open_surface
 from service.live_model import LiveModel
 from service.metrics import Metrics
 from service.middleware import AccessMiddleware, Refuse, RequestMiddleware, log_request
@@ -62,6 +64,7 @@ NUM_TOKENISE_THREADS = 2
 
 TITLE = "Answer First"
 SUMMARY = "Relevance scoring in one prefill."
+FASTAPI: dict[str, Any] = {"redirect_slashes": False, "docs_url": None, "redoc_url": None}
 
 EngineFactory = Callable[[Artifact], Engine]
 
@@ -117,52 +120,68 @@ def create_app(
     operations, clock = OperationsMetrics(metrics.registry, [key.name for key in keys]), time.monotonic
     executor = ThreadPoolExecutor(NUM_TOKENISE_THREADS, "tokenise")
     remote = open_remote(settings, metrics.queue)
-    assemble = Assembler(settings, metrics, executor, clock, remote).assemble
+    assembler = Assembler(settings, metrics, executor, clock, remote)
+    assemble = assembler.assemble
     deployment = Deployment(assemble(artifact), load, assemble, _builder(engine_factory, settings, readiness, clock))
-    access = Access(
-        keys,
-        clock,
-        public_metrics=settings.public_metrics,
-        public_pages=PUBLIC_PATHS if settings.playground else (),
-        num_workers=settings.workers or 1,
-    )
+    access = _new_access(settings, keys, clock)
     control = Control(settings, readiness, deployment, access, operations)
-    control.join(siblings, metrics.render)
+    surface = open_surface(settings, metrics.registry, clock, siblings)
+    surface.metrics.watch_figures(assembler.explaining)
+    control.join(siblings, metrics.render, surface.subjects.tell_pair)
     _watch(metrics, operations, deployment, readiness, hooks)
-    endpoints = _new_endpoints(settings, deployment, readiness, metrics, dispatch, control)
+    endpoints = _new_endpoints(settings, deployment, metrics, dispatch, control, surface)
     shadow = open_shadow(settings, artifact, load, engine_factory, ShadowMetrics(metrics.registry))
     tracing = open_tracing(settings, clock)
-    times = WatchTimes(limit_s=settings.max_loop_stall_seconds or None)
-    watchdog = Watchdog(times, operations.observe_lag, operations.count_stall, hooks.on_stall_limit)
+    watchdog = _new_watchdog(settings, operations, hooks)
     beside = [one for one in (operations.gc_pauses, watchdog, shadow, tracing) if one is not None]
     lifespan = _lifespan(control, hooks, remote, executor, beside)
-    app = FastAPI(
-        title=TITLE, summary=SUMMARY, lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title=TITLE, summary=SUMMARY, lifespan=lifespan, **FASTAPI)
     app.state.control = control
     app.include_router(create_router(endpoints))
+    app.include_router(create_explain_router(endpoints, surface))
     app.include_router(create_admin_router(control.swap))
-    app.include_router(create_docs_router())
-    if settings.playground:
-        limits = Limits(settings.max_documents, settings.max_body_bytes, settings.body_timeout_seconds)
-        app.include_router(create_playground_router(deployment, shadow, limits, needs_key=bool(keys)))
+    _include_pages(app, settings, deployment, shadow, needs_key=bool(keys))
     refuse = handle_errors(app, metrics, dispatch)
     app.add_middleware(AccessMiddleware, access=access, refuse=refuse, count=operations.count_key)
     _add_outer_layers(app, settings, refuse, shadow, tracing)
     return app
 
 
+def _new_access(settings: Settings, keys: Sequence[Key], clock: Callable[[], float]) -> Access:
+    return Access(
+        keys,
+        clock,
+        public_metrics=settings.public_metrics,
+        public_pages=PUBLIC_PATHS if settings.playground else (),
+        num_workers=settings.workers or 1,
+    )
+
+
+def _include_pages(
+    app: FastAPI, settings: Settings, deployment: Deployment, shadow: Shadow | None, *, needs_key: bool
+) -> None:
+    app.include_router(create_docs_router())
+    if settings.playground:
+        limits = Limits(settings.max_documents, settings.max_body_bytes, settings.body_timeout_seconds)
+        app.include_router(create_playground_router(deployment, shadow, limits, needs_key=needs_key))
+
+
+def _new_watchdog(settings: Settings, operations: OperationsMetrics, hooks: ProcessHooks) -> Watchdog:
+    times = WatchTimes(limit_s=settings.max_loop_stall_seconds or None)
+    return Watchdog(times, operations.observe_lag, operations.count_stall, hooks.on_stall_limit)
+
+
 def _new_endpoints(
     settings: Settings,
     deployment: Deployment,
-    readiness: Readiness,
     metrics: Metrics,
     dispatch: Dispatch,
     control: Control,
+    surface: Surface,
 ) -> Endpoints:
     return Endpoints(
         deployment=deployment,
-        readiness=readiness,
+        readiness=control.readiness,
         metrics=metrics,
         render_metrics=control.render_metrics,
         dispatch=dispatch,
@@ -171,6 +190,7 @@ def _new_endpoints(
         deadlines=Deadlines(settings.default_timeout_ms, settings.max_timeout_ms),
         clock=time.monotonic,
         new_stamp=new_stamp,
+        give_handles=surface.subjects.give_handles,
     )
 
 
@@ -269,6 +289,9 @@ def _watch(
     watch("cost_seconds_per_token", f"Seconds of a token {cost}", lambda: deployment.cost.seconds_per_token)
     watch("cost_seconds_per_pack", f"Seconds beside the tokens {cost}", lambda: deployment.cost.seconds_per_call)
     watch("prefix_cache_bytes", "Memory held by the KV of past queries.", lambda: deployment.prefix_cache_bytes)
+    watch("explain_kv_bytes", "Memory held by KV for explanations.", lambda: deployment.explain_kv_bytes)
+    watch("explain_streams", "Explanations that an engine has under way.", lambda: deployment.num_explain_streams)
+    watch("explain_holds", "Holds of explanations on pairs' KV.", lambda: deployment.num_explain_holds)
     watch("ready", "1 when /readyz answers 200.", lambda: float(readiness.is_ready))
     operations.watch("draining_models", "Replaced models that requests still hold.", lambda: deployment.num_draining)
     operations.watch("lost_log_lines", "Log lines that could not be written.", hooks.num_lost_log_lines)

@@ -37,6 +37,7 @@ class Control:
         self._settled = asyncio.Event()
         self._forgetting: asyncio.Task[None] | None = None
         self._render: Callable[[], bytes] = bytes
+        self._tell_pair: Callable[[str], str] = str
         self._settings = settings
         self._readiness = readiness
         self._deployment = deployment
@@ -47,9 +48,19 @@ class Control:
         self._on_ready: Callable[[], None] | None = None
         self._tell(deployment.current)
 
-    def join(self, siblings: Siblings | None, render: Callable[[], bytes]) -> None:
-        """Be one of several workers, if there are several; `render` is this one's exposition."""
-        self._siblings, self._render = siblings, render
+    @property
+    def readiness(self) -> Readiness:
+        """How far the service is."""
+        return self._readiness
+
+    def join(
+        self, siblings: Siblings | None, render: Callable[[], bytes], tell_pair: Callable[[str], str] = str
+    ) -> None:
+        """Be one of several workers, if there are several.
+
+        `render` is this one's exposition, `tell_pair` its texts behind a handle, by their digest.
+        """
+        self._siblings, self._render, self._tell_pair = siblings, render, tell_pair
 
     async def settle(self) -> None:
         """Among several workers, take requests only when ready: the others take them until then."""
@@ -114,6 +125,8 @@ class Control:
         """What another worker asks of this one."""
         if what == "metrics":
             return self._render().decode()
+        if what == "pair":
+            return self._tell_pair(argument)
         if what == "prepare":
             if not self._readiness.is_ready:
                 raise NotReadyError(f"not ready: {self._readiness.status.stage}")

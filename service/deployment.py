@@ -160,6 +160,21 @@ class Deployment:
         return sum(model.caches.prefixes.num_bytes for model in self._models)
 
     @property
+    def explain_kv_bytes(self) -> int:
+        """Memory held by the KV of pairs and of answers, for explanations."""
+        return sum(model.explainer.store_bytes + model.explainer.answer_bytes for model in self._models)
+
+    @property
+    def num_explain_streams(self) -> int:
+        """Explanations that an engine has under way."""
+        return sum(model.explainer.num_streams for model in self._models)
+
+    @property
+    def num_explain_holds(self) -> int:
+        """Holds of explanations on pairs' KV."""
+        return sum(model.explainer.num_held_pairs for model in self._models)
+
+    @property
     def _models(self) -> tuple[LiveModel, ...]:
         return (self.current, *self._draining)
 

@@ -76,6 +76,8 @@ class Ask:
     """0 is served before 1."""
     is_partial: bool = False
     """Whether `write` knows how to tell of pairs that were not scored in time."""
+    wants_handles: bool = False
+    """Whether `write` wants a handle for each pair, with which its grade can be explained."""
 
 
 def anything_else(_: Fields) -> bool:

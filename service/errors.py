@@ -7,6 +7,9 @@
      │    ├── ForbiddenError         forbidden            403   a key that is known, but not for this
      │    ├── NotFoundError          not_found            404   no such path
      │    ├── MethodNotAllowedError  method_not_allowed   405   the path exists, not with this method
+     │    ├── UnknownExplanationError  unknown_explanation  404  an explain id that is not ours
+     │    ├── CannotResumeError      cannot_resume        409   an explanation is told otherwise than before
+     │    ├── HandleGoneError        handle_gone          410   another artifact serves, or the texts are gone
      │    ├── BodyTooSlowError       body_too_slow        408   the body did not arrive within its time
      │    ├── SwapUnderWayError      swap_under_way       409   another artifact is being loaded already
      │    ├── BodyTooLargeError      body_too_large       413   the body is over the limit
@@ -168,6 +171,28 @@ class OverloadedError(ServiceError):
         """`drained_in_s`: when the queue will have room for it, at the rate measured."""
         super().__init__(message)
         self.retry_after_s = max(1, math.ceil(drained_in_s))
+
+
+class UnknownExplanationError(RequestError):
+    """The path names no explanation: its id was not signed by this service, or with another key (`handle_key`)."""
+
+    code = "unknown_explanation"
+    status = 404
+
+
+class HandleGoneError(RequestError):
+    """What the handle stands for is gone: another artifact serves by now, so score again; or its texts are no longer
+    held, so send `query` and `document` with it."""
+
+    code = "handle_gone"
+    status = 410
+
+
+class CannotResumeError(RequestError):
+    """The explanation is not told as it was when its reader left, so it cannot go on there; read it from its start."""
+
+    code = "cannot_resume"
+    status = 409
 
 
 class TooManyExplanationsError(ServiceError):

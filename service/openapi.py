@@ -11,17 +11,32 @@ from pydantic.json_schema import models_json_schema
 from service.dialect import Stamp
 from service.dispatch import Dispatch
 from service.errors import (
+    CannotExplainError,
+    CannotResumeError,
+    ExplanationCutError,
     ForbiddenError,
+    HandleGoneError,
     MethodNotAllowedError,
     NotFoundError,
+    ServiceError,
     SwapUnderWayError,
+    TooManyExplanationsError,
+    UnknownExplanationError,
     UnusableArtifactError,
     concrete_errors,
     example_of,
 )
 
-# What no scoring route answers: there is no such route, or only the admin's does.
+# What neither scores nor explains answers so: there is no such route, or only the admin's does.
 _ELSEWHERE = (NotFoundError, MethodNotAllowedError, ForbiddenError, SwapUnderWayError, UnusableArtifactError)
+_OF_EXPLANATIONS = (
+    UnknownExplanationError,
+    HandleGoneError,
+    CannotResumeError,
+    TooManyExplanationsError,
+    ExplanationCutError,
+    CannotExplainError,
+)
 
 
 def request_schema(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
@@ -41,13 +56,23 @@ def request_schema(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
     return {"anyOf": [resolve(definitions[model.__name__]) for model in models]}
 
 
+def errors_of_scoring() -> list[type[ServiceError]]:
+    """What a route that scores may answer."""
+    return [error for error in errors_of_explaining() if not issubclass(error, _OF_EXPLANATIONS)]
+
+
+def errors_of_explaining() -> list[type[ServiceError]]:
+    """What a route that explains may answer: all that one that scores may, and more."""
+    return [error for error in concrete_errors() if not issubclass(error, _ELSEWHERE)]
+
+
 def response_models(dispatch: Dispatch, path: str) -> dict[int | str, dict[str, Any]]:
     """Answers and errors of `path`, for the OpenAPI document; what is 500 in one dialect is 424 in another."""
     found = dispatch.entries(path)
     models: dict[int, list[Any]] = {200: [entry.answer for _, entry in found]}
     for dialect, _ in found:
-        for error in concrete_errors():
+        for error in errors_of_scoring():
             status = dialect.refuse(example_of(error), Stamp("", 0)).status
-            if not issubclass(error, _ELSEWHERE) and dialect.error not in models.setdefault(status, []):
+            if dialect.error not in models.setdefault(status, []):
                 models[status].append(dialect.error)
     return {status: {"model": functools.reduce(operator.or_, models[status])} for status in sorted(models)}

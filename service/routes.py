@@ -10,7 +10,7 @@ A request whose client goes away while it waits is cancelled, and what has not b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from relevance.pair import Pair
 from service.deadlines import HEADER, Deadlines
 from service.deployment import Deployment
 from service.dialect import Dialect, Reply, ServedModel, Stamp
@@ -27,11 +28,13 @@ from service.errors import (
     NotReadyError,
     ServiceError,
 )
+from service.live_model import LiveModel
 from service.metrics import CONTENT_TYPE, Metrics
 from service.openapi import request_schema, response_models
 from service.readiness import Readiness
 from service.request_body import read_body, unless_client_goes
 from service.score import ScoredRequest, StageTimes
+from service.tokenise import Cut
 from service.trail import Trail, trail_of
 from service.wire import as_fields, parse_json
 from service.work import Terms
@@ -57,6 +60,7 @@ class Endpoints:
     deadlines: Deadlines
     clock: Callable[[], float]
     new_stamp: Callable[[], Stamp]
+    give_handles: Callable[[LiveModel, Sequence[Pair], Cut, ScoredRequest], ScoredRequest]
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -126,14 +130,17 @@ async def _score(endpoints: Endpoints, path: str, request: Request) -> Response:
     dialect, entry = endpoints.dispatch.match(path, fields)
     request.scope[DIALECT_KEY] = dialect  # from here on an error takes its shape
     if not endpoints.readiness.is_serving:
-        raise _refusal(endpoints.readiness)
+        raise refusal(endpoints.readiness)
     with endpoints.deployment.lease() as model:
         ask = entry.read(fields, model.served)
         trail = trail_of(request.scope)
         trail.charge_documents(len(ask.pairs))
         timeout_s = deadlines.timeout_s(header_ms, ask.timeout_ms)
-        terms = Terms(deadlines.scored_by(started_at, timeout_s, len(ask.pairs)), ask.priority, ask.is_partial)
+        deadline = deadlines.scored_by(started_at, timeout_s, len(ask.pairs))
+        terms = Terms(deadline, ask.priority, ask.is_partial, keeps_kv=ask.wants_handles)
         scored = await unless_client_goes(request, model.scorer.score(ask.pairs, ask.cut, terms))
+        if ask.wants_handles:
+            scored = endpoints.give_handles(model, ask.pairs, ask.cut, scored)
     response = reply_response(ask.write(scored, endpoints.new_stamp()))
     _measure(endpoints, dialect, scored, response, started_at)
     _leave_trail(trail, dialect, scored, endpoints.clock())
@@ -167,7 +174,8 @@ def _leave_trail(trail: Trail, dialect: Dialect, scored: ScoredRequest, now: flo
     trail.finished_at = now
 
 
-def _refusal(readiness: Readiness) -> ServiceError:
+def refusal(readiness: Readiness) -> ServiceError:
+    """Why nothing is served."""
     status = readiness.status
     if status.stage == "failed":
         return EngineDeadError("the engine has ended; the service must be restarted")

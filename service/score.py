@@ -84,6 +84,8 @@ class ScoredRequest:
     pairs: PairScores
     usage: Usage
     stages: StageTimes
+    handles: Sequence[str | None] | None = None
+    """Of each pair that has a grade, what names it at /explain; None where nobody asked for any."""
 
 
 @dataclass(slots=True)

@@ -3,12 +3,16 @@
     metrics                    the exposition of one worker; the one that is scraped puts all of them together
     prepare PATH, then commit  an artifact takes over in every worker or in none
     or abort
+    pair DIGEST                the texts behind a handle that another worker gave
+
+What must be the same in all of them and is set by nobody (the key that signs handles) lies in that folder.
 
 Each worker's series carry its number in the label `worker`, so nothing is added up that must not be (a gauge, a
 histogram's sum after a restart): Prometheus does that, knowing that each series began at 0.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # A worker that does not answer within this is starting, stopping or stuck: a scrape goes on without it.
 METRICS_TIMEOUT_S = 2.0
+# A stuck worker must not hold up an explanation: its caller can send the texts along.
+PAIR_TIMEOUT_S = 2.0
 # Loading, warming up and testing an artifact.
 SWAP_TIMEOUT_S = 300.0
 MAX_LINE_BYTES = 16 * 2**20
@@ -49,6 +55,15 @@ class Siblings:
         """The artifact that took over last; None if none did."""
         path = self._folder / "artifact"
         return Path(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def shared_key(self, fresh: bytes) -> bytes:
+        """The secret of all workers: `fresh`, unless another worker was first with its own."""
+        written, key = self._folder / f"key.{self.index}", self._folder / "key"
+        written.write_bytes(fresh)
+        with contextlib.suppress(FileExistsError):
+            key.hardlink_to(written)  # whole, or not at all
+        written.unlink()
+        return key.read_bytes()
 
     @property
     def others(self) -> Sequence[int]:

@@ -33,6 +33,9 @@ UNSCORED = {
     "truncated": None,
     "num_tokens": None,
 }
+Explain = Annotated[
+    bool, Field(description="Give each result a `handle`, with which /explain explains the grade that was given.")
+]
 
 
 NativePriority = Annotated[
@@ -53,6 +56,7 @@ class QueryDocuments(StrictBody):
     timeout_ms: TimeoutMs = None
     priority: NativePriority = 0
     partial: Partial = False
+    explain: Explain = False
 
 
 class QueryDocument(StrictBody):
@@ -70,6 +74,7 @@ class QueryDocumentPairs(StrictBody):
     timeout_ms: TimeoutMs = None
     priority: NativePriority = 0
     partial: Partial = False
+    explain: Explain = False
 
 
 class PairResult(StrictBody):
@@ -83,6 +88,7 @@ class PairResult(StrictBody):
     score: float | None = Field(ge=0.0, le=1.0, description="Calibrated expected grade, scaled to [0, 1].")
     truncated: bool | None = Field(description="The document was cut to fit the model.")
     num_tokens: int | None = Field(description="Tokens of the whole prompt: prefix segment and document segment.")
+    handle: str | None = Field(default=None, description="With `explain` only: names this grade at /explain.")
 
 
 class ModelInfo(StrictBody):
@@ -150,7 +156,14 @@ def read(fields: Fields, served: ServedModel) -> Ask:
     def write(scored: ScoredRequest, _: Stamp) -> Reply:
         return Reply(_score_answer(scored, served))
 
-    return Ask(pairs, write, timeout_ms=body.timeout_ms, priority=body.priority, is_partial=body.partial)
+    return Ask(
+        pairs,
+        write,
+        timeout_ms=body.timeout_ms,
+        priority=body.priority,
+        is_partial=body.partial,
+        wants_handles=body.explain,
+    )
 
 
 def _body_of(fields: Fields, max_documents: int) -> QueryDocuments | QueryDocumentPairs:
@@ -166,8 +179,11 @@ def _body_of(fields: Fields, max_documents: int) -> QueryDocuments | QueryDocume
 
 def _score_answer(scored: ScoredRequest, served: ServedModel) -> dict[str, Any]:
     usage = scored.usage
+    results = _results(scored.pairs, served.grade_names)
+    if scored.handles is not None:
+        results = [{**result, "handle": handle} for result, handle in zip(results, scored.handles, strict=True)]
     return {
-        "results": _results(scored.pairs, served.grade_names),
+        "results": results,
         "coverage": scored.pairs.num_scored / usage.num_pairs,
         "model": {"name": served.name, "hash": served.hash},
         "usage": {

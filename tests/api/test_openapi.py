@@ -54,7 +54,7 @@ def test_generated_requests_are_answered_as_documented() -> None:
 
             ask()
         for operation in operations:
-            if operation.method == "get":
+            if operation.method == "get" and "{" not in operation.path:
                 response = httpx.get(f"{program.url}{operation.path}", headers=HEADERS)
                 assert response.status_code == 200, operation.path
         assert statuses >= {200, 422}
