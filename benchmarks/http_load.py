@@ -5,22 +5,24 @@ open loop     requests are sent at a rate, at random times: what traffic does
 """
 
 import asyncio
+import json
 import random
 import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.http_sender import Answer, Sender
 from benchmarks.served import Served
 from benchmarks.texts import Texts
+from loadtest.arrivals import due_times
+from loadtest.sender import Answer, Sender
 
 
-def bodies(sender: Sender, seed: int, sizes: Sequence[int]) -> Iterator[bytes]:
-    """Endless different requests, the same for a seed, each of as many documents as one of `sizes`."""
+def bodies(seed: int, sizes: Sequence[int]) -> Iterator[bytes]:
+    """Endless different bodies for /score, the same for a seed, each of as many documents as one of `sizes`."""
     texts, rng = Texts(None, seed), random.Random(seed)
     while True:
-        yield sender.request("/score", texts.request(rng.choice(sizes)))
+        yield json.dumps(texts.request(rng.choice(sizes))).encode()
 
 
 async def closed_loop(
@@ -28,42 +30,37 @@ async def closed_loop(
 ) -> tuple[list[Answer], float]:
     """What `num_clients` clients got that began within `seconds`, and the seconds until the last was answered."""
     answers: list[Answer] = []
-    started = time.perf_counter()
+    started = time.monotonic()
 
-    async def client(number: int) -> None:
-        sender = Sender(service.host, service.port)
-        for request in bodies(sender, 1000 * seed + number, sizes):
-            if time.perf_counter() >= started + seconds:
+    async def client(sender: Sender, number: int) -> None:
+        for content in bodies(1000 * seed + number, sizes):
+            if time.monotonic() >= started + seconds:
                 break
-            answers.append(await sender.send(request))
-        await sender.close()
+            answers.append(await sender.post("/score", content))
 
-    await asyncio.gather(*(client(number) for number in range(num_clients)))
-    return answers, time.perf_counter() - started
+    async with Sender(service.url) as sender:
+        await asyncio.gather(*(client(sender, number) for number in range(num_clients)))
+    return answers, time.monotonic() - started
 
 
 async def open_loop(service: Served, sizes: Sequence[int], rate: float, seconds: float) -> list[Answer]:
     """What came of requests sent at `rate` a second for `seconds`."""
-    rng = random.Random(0)
     answers: list[Answer] = []
-    sender = Sender(service.host, service.port)
-    source = bodies(sender, 999, sizes)
-
-    async def one(due_at: float, request: bytes) -> None:
-        answers.append(await sender.send(request, due_at))
-
-    began = time.perf_counter()
+    source = bodies(999, sizes)
+    began = time.monotonic()
     under_way: set[asyncio.Task[None]] = set()
-    due_at = began + rng.expovariate(rate)
-    while due_at < began + seconds:
-        request = next(source)
-        await asyncio.sleep(max(0.0, due_at - time.perf_counter()))
-        task = asyncio.create_task(one(due_at, request))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-        due_at += rng.expovariate(rate)
-    await asyncio.gather(*under_way)
-    await sender.close()
+    async with Sender(service.url) as sender:
+
+        async def one(due_at: float, content: bytes) -> None:
+            answers.append(await sender.post("/score", content, due_at))
+
+        for due_s in due_times(rate, seconds, "poisson", seed=0):
+            content = next(source)
+            await asyncio.sleep(max(0.0, began + due_s - time.monotonic()))
+            task = asyncio.create_task(one(began + due_s, content))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        await asyncio.gather(*under_way)
     return answers
 
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.http_sender import Answer, Sender
 from benchmarks.served import serving
 from benchmarks.texts import Texts
+from loadtest.sender import Answer, Sender
 from relevance.artifact import load_artifact
 from relevance.provenance import command_line, write_result
 
@@ -41,7 +41,7 @@ async def measure(sender: Sender, texts: Texts, num_documents: int, num_requests
     stages: list[dict[str, float]] = []
     client_ms: list[float] = []
     for number in range(NUM_WARM_UP + num_requests):
-        answer = await sender.send(sender.request("/score", texts.request(num_documents)))
+        answer = await sender.post("/score", json.dumps(texts.request(num_documents)).encode())
         if answer.status != 200:
             raise RuntimeError(f"status {answer.status}: {answer.body[:200]!r}")
         if number >= NUM_WARM_UP:
@@ -66,14 +66,13 @@ def _percentiles(values: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[str, f
     return {f"p{q}": round(float(np.percentile(values, q)), 3) for q in (50, 95)}
 
 
-async def measure_all(host: str, port: int, num_requests: int) -> list[dict[str, Any]]:
+async def measure_all(url: str, num_requests: int) -> list[dict[str, Any]]:
     """Figures of every size; the large ones are fewer."""
-    sender, texts = Sender(host, port), Texts(None)
-    rows = []
-    for num_documents in NUM_DOCUMENTS:
-        rows.append(await measure(sender, texts, num_documents, max(20, num_requests // num_documents)))
-        print(json.dumps(rows[-1]), flush=True)
-    await sender.close()
+    texts, rows = Texts(None), []
+    async with Sender(url) as sender:
+        for num_documents in NUM_DOCUMENTS:
+            rows.append(await measure(sender, texts, num_documents, max(20, num_requests // num_documents)))
+            print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
@@ -85,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/overhead.json"))
     args = parser.parse_args(argv)
     with serving(args.artifact, "--score-cache-mib", "0") as served:
-        rows = asyncio.run(measure_all(served.host, served.port, args.requests))
+        rows = asyncio.run(measure_all(served.url, args.requests))
     result = {"model": load_artifact(args.artifact).model_id, "rows": rows}
     write_result(args.out, command_line("benchmarks.overhead", sys.argv[1:] if argv is None else argv), result)
     print(json.dumps({str(row["documents"]): row["overhead_ms"] for row in rows}))

@@ -21,21 +21,22 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.http_sender import Answer, Sender
 from benchmarks.served import Served, serving
 from benchmarks.texts import Texts
+from loadtest.arrivals import due_times
+from loadtest.sender import HUNG_UP, Answer, Sender
 from relevance.artifact import load_artifact
 from relevance.provenance import command_line, write_result
 
 FACTORS = (0.5, 1.0, 1.5, 2.0, 3.0)
 CLOSED = 4
-OUTCOMES = {429: "refused", 504: "expired", 0: "cancelled"}
+OUTCOMES = {429: "refused", 504: "expired", HUNG_UP: "cancelled"}
 SERVER_OUTCOMES = {"ok": "ok", "partial": "partial", "cancelled": "cancelled", "deadline_exceeded": "expired"}
 SERVER_OUTCOMES |= {"overloaded": "refused", "deadline_unmeetable": "refused"}
 
@@ -69,14 +70,14 @@ class Sent:
 async def saturate(sender: Sender, texts: Texts, plan: Plan) -> float:
     """Requests a second that CLOSED clients get, after a second of warm-up."""
     ends: list[float] = []
-    stop_at = time.perf_counter() + plan.seconds + 1
+    stop_at = time.monotonic() + plan.seconds + 1
 
     async def client() -> None:
-        while time.perf_counter() < stop_at:
-            answer = await sender.send(sender.request("/score", texts.request(plan.num_documents)))
+        while time.monotonic() < stop_at:
+            answer = await sender.post("/score", json.dumps(texts.request(plan.num_documents)).encode())
             if answer.status != 200:
                 raise RuntimeError(f"status {answer.status} without load: {answer.body[:200]!r}")
-            ends.append(time.perf_counter())
+            ends.append(time.monotonic())
 
     await asyncio.gather(*(client() for _ in range(CLOSED)))
     counted = [end for end in ends if end > stop_at - plan.seconds]
@@ -86,22 +87,19 @@ async def saturate(sender: Sender, texts: Texts, plan: Plan) -> float:
 async def open_loop(sender: Sender, texts: Texts, plan: Plan, rate: float, seed: int) -> list[Sent]:
     """Send at `rate` for `plan.seconds` and wait for every answer."""
     rng = random.Random(seed)
-    due, at = list[float](), rng.expovariate(rate)
-    while at < plan.seconds:
-        due.append(at)
-        at += rng.expovariate(rate)
+    due = due_times(rate, plan.seconds, "poisson", seed)
     requests = []
     for _ in due:
         body = {**texts.request(plan.num_documents), "timeout_ms": plan.timeout_ms - plan.way_ms}
         if rng.random() < plan.partial_share:
             body["partial"] = True
         hang_up_s = rng.uniform(0.0, plan.timeout_ms / 1000) if rng.random() < plan.hang_up_share else None
-        requests.append((sender.request("/score", body), hang_up_s))
-    began = time.perf_counter() + 0.1
+        requests.append((json.dumps(body).encode(), hang_up_s))
+    began = time.monotonic() + 0.1
 
-    async def one(offset: float, request: bytes, hang_up_s: float | None) -> Sent:
-        await asyncio.sleep(began + offset - time.perf_counter())
-        return Sent(await sender.send(request, began + offset, hang_up_s))
+    async def one(offset: float, content: bytes, hang_up_s: float | None) -> Sent:
+        await asyncio.sleep(began + offset - time.monotonic())
+        return Sent(await sender.post("/score", content, began + offset, hang_up_s))
 
     return await asyncio.gather(*(one(offset, *request) for offset, request in zip(due, requests, strict=True)))
 
@@ -136,19 +134,19 @@ def _percentile(values: Sequence[float], q: int) -> float | None:
 
 async def measure(served: Served, texts: Texts, plan: Plan) -> dict[str, Any]:
     """Saturation, then every load."""
-    sender = Sender(served.host, served.port)
-    saturation = await saturate(sender, texts, Plan(plan.num_documents, plan.timeout_ms, plan.way_ms, plan.seconds / 2))
     rows = []
     loads = [(factor, plan) for factor in FACTORS]
-    loads.append((2.0, Plan(plan.num_documents, plan.timeout_ms, plan.way_ms, plan.seconds, 0.2, 0.1)))
-    for number, (factor, load) in enumerate(loads):
-        before = await asyncio.to_thread(served.metrics)
-        sent = await open_loop(sender, texts, load, factor * saturation, number)
-        await asyncio.sleep(0.5)  # what was hung up on is counted when the service has noticed
-        row = summarise(sent, load, before, await asyncio.to_thread(served.metrics))
-        rows.append({"load": factor, "mixed": load is not plan, "offered_rps": round(factor * saturation, 2), **row})
-        print(json.dumps(rows[-1]), flush=True)
-    await sender.close()
+    loads.append((2.0, replace(plan, partial_share=0.2, hang_up_share=0.1)))
+    async with Sender(served.url) as sender:
+        saturation = await saturate(sender, texts, replace(plan, seconds=plan.seconds / 2))
+        for number, (factor, load) in enumerate(loads):
+            before = await asyncio.to_thread(served.metrics)
+            sent = await open_loop(sender, texts, load, factor * saturation, number)
+            await asyncio.sleep(0.5)  # what was hung up on is counted when the service has noticed
+            row = summarise(sent, load, before, await asyncio.to_thread(served.metrics))
+            offered = {"load": factor, "mixed": load is not plan, "offered_rps": round(factor * saturation, 2)}
+            rows.append(offered | row)
+            print(json.dumps(rows[-1]), flush=True)
     after = await asyncio.to_thread(served.metrics)
     model = {name: after[f"relevance_cost_seconds_per_{name}"] for name in ("token", "pack")}
     return {"saturation_rps": round(saturation, 2), "cost_seconds_per": model, "rows": rows}

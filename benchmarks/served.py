@@ -21,9 +21,14 @@ class Served:
         self.port = port
         self.pid = pid
 
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://{self.host}:{self.port}"
+
     def metrics(self) -> dict[str, float]:
         """Every series of /metrics and its value."""
-        with urlopen(f"http://{self.host}:{self.port}/metrics") as answer:
+        with urlopen(f"{self.url}/metrics") as answer:
             lines = answer.read().decode().splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {series: float(value) for series, value in pairs}

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.http_load import closed_loop, open_loop, percentile_ms
-from benchmarks.http_sender import Answer
 from benchmarks.served import ROOT, Served, serving
+from loadtest.sender import Answer
 from relevance.provenance import command_line, write_result
 
 SIZES = (1, 1, 10, 10, 50)
