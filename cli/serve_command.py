@@ -1,0 +1,32 @@
+"""`answer-first serve`: the service, with its most used settings by name and all the others handed on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.errors import CliError
+
+
+def serve(
+    context: typer.Context,
+    artifact: Annotated[Path | None, typer.Argument(help="Artifact folder; default: artifacts/default.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: this machine only.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. Default: 8080.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: what pays for this model.")] = None,
+    all_settings: Annotated[bool, typer.Option("--all-settings", help="List every setting and end.")] = False,
+) -> None:
+    """Serve an artifact over HTTP: `/score`, `/explain`, and a playground at `/`.
+
+    Every other setting of the service is a flag too, as in `--max-pack-tokens 128`; `--all-settings` lists them.
+    Variables of the form `ANSWER_FIRST_PORT` do the same.
+    """
+    from service.__main__ import main  # noqa: PLC0415 - a command loads what it needs
+
+    if all_settings:
+        main(["--help"])
+    named = {"--artifact": artifact, "--host": host, "--port": port, "--workers": workers}
+    arguments = [text for flag, value in named.items() if value is not None for text in (flag, str(value))]
+    if artifact is not None and not artifact.is_dir():
+        raise CliError(f"{artifact}: there is no such artifact folder")
+    raise typer.Exit(main([*arguments, *context.args]))
