@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from model_export.tiny import write_checkpoint
+from model_export.tiny import make_tokenizer, write_checkpoint
 from relevance.explanation import check
 from training import distill
 from training.data import DataError, read_pairs
@@ -61,3 +63,57 @@ def test_more_rows_than_there_are_and_rows_without_text(teacher: Path, pairs_dir
     with pytest.raises(DataError, match="line 1: needs query and document"):
         run(teacher, pairs_dir, 1, "out.jsonl")
     assert not (pairs_dir / "out.jsonl").exists()
+
+
+@pytest.fixture(scope="module")
+def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cross_encoder")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=make_tokenizer(), pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]"
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=64,
+        initializer_range=0.5,
+        num_labels=4,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_cross_encoder_teaches_grades(cross_encoder: Path, pairs_dir: Path) -> None:
+    arguments = ["--teacher", str(cross_encoder), "--data-dir", str(pairs_dir), "--pairs", "pairs.jsonl"]
+    distill.main([*arguments, "--rows", "20", "--temperature", "2", "--out", str(pairs_dir / "out.jsonl")])
+    pairs = read_pairs(pairs_dir / "out.jsonl", 4)
+    model = BertForSequenceClassification.from_pretrained(cross_encoder).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(cross_encoder)
+    for pair in pairs:  # one by one, in float32: order and padding of the batch must not matter
+        encoded = tokenizer([pair.query], [pair.document], return_tensors="pt")
+        with torch.inference_mode():
+            expected = torch.softmax(model(**encoded).logits[0] / 2, -1).tolist()
+        assert pair.target == pytest.approx(expected, abs=0.02)
+    assert len({pair.target for pair in pairs}) > 10
+
+
+@pytest.mark.parametrize(
+    ("which", "options", "message"),
+    [
+        ("cross_encoder", [], "--temperature: a cross-encoder needs one"),
+        ("cross_encoder", ["--temperature", "1", "--explained", "2"], "--explained: a cross-encoder explains nothing"),
+        ("teacher", ["--temperature", "1"], "any other teacher has its own"),
+    ],
+)
+def test_what_a_kind_of_teacher_cannot_do_is_said(
+    which: str, options: list[str], message: str, pairs_dir: Path, request: pytest.FixtureRequest
+) -> None:
+    arguments = ["--teacher", str(request.getfixturevalue(which)), "--data-dir", str(pairs_dir)]
+    with pytest.raises(DataError, match=message):
+        distill.main(
+            [*arguments, "--pairs", "pairs.jsonl", "--rows", "5", *options, "--out", str(pairs_dir / "o.jsonl")]
+        )
+    assert not (pairs_dir / "o.jsonl").exists()
