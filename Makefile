@@ -74,7 +74,6 @@ $(SIMILARITY):
 	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.similarity configs/training/similarity.toml --data-dir $(DATA_DIR) --out $@
 
 ANNOTATED = $(foreach set,trecdl homedepot chorus medquad,$(DATA_DIR)/$(set)/annotated.jsonl)
-TEACHER_LABELS = $(DATA_DIR)/teacher.jsonl
 SYNTHETIC = $(DATA_DIR)/synthetic.jsonl.gz
 
 $(SYNTHETIC):
@@ -84,17 +83,39 @@ $(SYNTHETIC):
 $(DATA_DIR)/%/annotated.jsonl: $(DATA_DIR)/%/train.jsonl.gz
 	$(DEV_PYTHON) -m training.annotate $< $@
 
-train-teacher: install-dev $(SIMILARITY) $(ANNOTATED)  ## labelled pairs -> runs/teacher/checkpoint; resumable
-	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.sft configs/training/teacher.toml --data-dir $(DATA_DIR) --run $(TEACHER_RUN)
-	$(DEV_PYTHON) -m training.calibrate $(TEACHER_RUN)/checkpoint --data-dir $(DATA_DIR) --data $(VAL_FILES)
+SFT = OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.sft
+DISTILL = OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.distill --data-dir $(DATA_DIR)
+CALIBRATE = $(DEV_PYTHON) -m training.calibrate
+ON_VALIDATION = --data-dir $(DATA_DIR) --data $(VAL_FILES)
+HUMAN = $(SIMILARITY) $(ANNOTATED) $(SYNTHETIC)
 
-distill: train-teacher  ## the teacher labels pairs nobody judged: one more source for a student
-	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.distill --teacher $(TEACHER_RUN)/checkpoint --data-dir $(DATA_DIR) \
-	  --pairs similarity.jsonl.gz --rows 40000 --explained 4000 --out $(TEACHER_LABELS)
+# Every stage is resumable: the same command goes on where it stopped. Finished label files are kept.
+train-teacher: install-dev $(HUMAN)  ## labelled pairs -> runs/teacher/checkpoint
+	$(SFT) configs/training/teacher.toml --data-dir $(DATA_DIR) --run $(TEACHER_RUN)
+	$(CALIBRATE) $(TEACHER_RUN)/checkpoint $(ON_VALIDATION)
 
-train-default: install-dev $(SIMILARITY) $(ANNOTATED) $(SYNTHETIC)  ## every stage up to runs/default/checkpoint; resumable
-	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.sft configs/training/default.toml --data-dir $(DATA_DIR) --run $(RUN)
-	$(DEV_PYTHON) -m training.calibrate $(RUN)/checkpoint --data-dir $(DATA_DIR) --data $(VAL_FILES)
+TAUGHT = $(DATA_DIR)/homedepot/taught.jsonl
+TEACHER_LABELS = $(DATA_DIR)/teacher_judged.jsonl $(DATA_DIR)/teacher_any.jsonl
+
+$(TAUGHT): | cross-encoder
+	$(DISTILL) --teacher $$(ls -d runs/cross_encoder/checkpoint-* | tail -1) \
+	  --temperature $$($(DEV_PYTHON) -c "import json; print(json.load(open('results/cross_encoder.json'))['temperature'])") \
+	  --pairs homedepot/train.jsonl.gz --rows 65843 --out $@
+
+$(DATA_DIR)/teacher_judged.jsonl: | train-teacher
+	$(DISTILL) --teacher $(TEACHER_RUN)/checkpoint --rows 24000 --explained 2000 --out $@ \
+	  --pairs $(foreach set,homedepot trecdl chorus medquad,$(set)/train.jsonl.gz)
+
+$(DATA_DIR)/teacher_any.jsonl: | train-teacher
+	$(DISTILL) --teacher $(TEACHER_RUN)/checkpoint --rows 16000 --explained 500 --out $@ --pairs similarity.jsonl.gz
+
+distill: $(TAUGHT) $(TEACHER_LABELS)  ## what both teachers say of pairs: sources of the student
+
+train-default: install-dev $(HUMAN) distill  ## every stage up to runs/default/checkpoint
+	$(SFT) configs/training/student_start.toml --data-dir $(DATA_DIR) --run runs/student_start
+	$(SFT) configs/training/student.toml --data-dir $(DATA_DIR) --run runs/student
+	$(SFT) configs/training/default.toml --data-dir $(DATA_DIR) --run $(RUN)
+	$(CALIBRATE) $(RUN)/checkpoint $(ON_VALIDATION)
 
 EXPORT = $(DEV_PYTHON) -m model_export --precision int8 --pairs $(addprefix $(DATA_DIR)/,$(VAL_FILES)) --num-parity-pairs 1000
 
