@@ -1,0 +1,207 @@
+"""What explanations cost the scores beside them, how their rate grows with their number, and what held KV is worth.
+
+    python -m benchmarks.explain --data DIR/trecdl/val.jsonl.gz [--out results/explain.json]
+
+One service, in a process of its own, one worker; this process sends. A round is, for each number of streams in turn:
+
+    scores   /score requests, Poisson, at `--load` of what the service saturates at, while so many explanations are
+             under way all the time; each reader opens the next as soon as one has ended
+    rate     the same without scores: tokens a second of all explanations together
+
+Explanations are of pairs scored before with handles, at temperature 1 with a seed of their own each, so that no cache
+answers. Then, in this process, on documents of `--long-tokens`: seconds to the first tokens of an explanation that goes
+on from held KV and of one whose pair is computed once more, by turns. Figures are over all rounds. Last line: JSON.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from benchmarks.explain_model import long_pairs, running_model
+from benchmarks.overload import Plan, open_loop, saturate
+from benchmarks.served import serving
+from benchmarks.texts import Texts
+from loadtest.sender import Sender
+from relevance.artifact import Artifact, load_artifact
+from relevance.pair import Pair
+from relevance.provenance import command_line, write_result
+from service.explaining.events import Done, ExplanationRequest
+from service.live_model import LiveModel
+from service.work import Terms
+from training.data import read_pairs
+
+SCORED_BESIDE = (0, 8, 32)
+RATES_OF = (1, 4, 16, 32)
+NUM_HANDLES = 64
+
+
+@dataclass(slots=True)
+class Readers:
+    """Explanations under way, always as many."""
+
+    sender: Sender
+    bodies: Iterator[dict[str, Any]]
+    seeds: Iterator[int]
+    tokens: list[tuple[float, int]] = field(default_factory=list)
+    """When an explanation ended, and its tokens."""
+    first_s: list[float] = field(default_factory=list)
+    resumed: list[bool] = field(default_factory=list)
+
+    async def read(self, until: float) -> None:
+        """One explanation after the other."""
+        while time.monotonic() < until:
+            body = {**next(self.bodies), "temperature": 1.0, "seed": next(self.seeds)}
+            answer = await self.sender.stream("/explain", orjson.dumps(body), is_delta)
+            if answer.status != 200 or answer.first_piece_s is None:
+                raise RuntimeError(f"status {answer.status}: {answer.body[-200:]!r}")
+            done = orjson.loads(answer.body.rsplit(b"data: ", 1)[1].split(b"\n", 1)[0])
+            self.tokens.append((time.monotonic(), done["usage"]["completion_tokens"]))
+            self.first_s.append(answer.first_piece_s)
+            self.resumed.append(done["resumed"])
+
+    async def run(self, number: int, seconds: float) -> None:
+        """So many at once, for so long."""
+        until = time.monotonic() + seconds
+        await asyncio.gather(*(self.read(until) for _ in range(number)))
+
+
+def is_delta(lines: Sequence[bytes]) -> bool:
+    """Whether an event is a piece of the explanation."""
+    return b"event: delta" in lines
+
+
+async def new_readers(sender: Sender, pairs: Sequence[Pair]) -> Readers:
+    """Score pairs with handles, and read explanations of those."""
+    bodies: list[dict[str, Any]] = []
+    for pair in pairs:
+        body = {"query": pair.query, "documents": [pair.document], "explain": True}
+        answer = await sender.post("/score", orjson.dumps(body))
+        if answer.status != 200:
+            raise RuntimeError(f"status {answer.status}: {answer.body[:200]!r}")
+        bodies.append({"handle": answer.json()["results"][0]["handle"]})
+    return Readers(sender, itertools.cycle(bodies), itertools.count(1))
+
+
+async def measure_service(url: str, pairs: Sequence[Pair], plan: Plan, load: float, rounds: int) -> dict[str, Any]:
+    """Both parts that need a service."""
+    took: dict[int, list[float]] = {number: [] for number in SCORED_BESIDE}
+    tokens: dict[int, list[int]] = {number: [] for number in RATES_OF}
+    beside_tokens: dict[int, list[int]] = {number: [] for number in SCORED_BESIDE}
+    texts = Texts(None)
+    async with Sender(url) as sender:
+        readers = await new_readers(sender, pairs)
+        saturation = await saturate(sender, texts, plan)
+        rate = load * saturation
+        for number_of_round in range(rounds):
+            for number in SCORED_BESIDE:
+                readers.tokens.clear()
+                reading = asyncio.create_task(readers.run(number, plan.seconds + 0.2))
+                sent = await open_loop(sender, texts, plan, rate, number_of_round)
+                await reading
+                took[number] += [1e3 * one.answer.seconds for one in sent if one.outcome == "ok"]
+                beside_tokens[number].append(sum(count for _, count in readers.tokens))
+            for number in RATES_OF:
+                readers.tokens.clear()
+                await readers.run(number, plan.seconds / 2)
+                tokens[number].append(rate_of(readers.tokens, plan.seconds / 2))
+    scores = {
+        str(number): {
+            "sent": len(found),
+            "p50_ms": round(float(np.percentile(found, 50)), 2),
+            "p99_ms": round(float(np.percentile(found, 99)), 2),
+            "explanation_tokens_per_s": round(sum(beside_tokens[number]) / (plan.seconds * rounds), 1),
+        }
+        for number, found in took.items()
+    }
+    rates = {str(number): round(statistics.mean(found), 1) for number, found in tokens.items()}
+    return {
+        "saturation_rps": round(saturation, 2),
+        "offered_rps": round(rate, 2),
+        "scores": scores,
+        "p99_to_idle": {n: round(one["p99_ms"] / scores["0"]["p99_ms"], 3) for n, one in scores.items()},
+        "tokens_per_s": rates,
+        "rate_to_one": {n: round(one / rates["1"], 2) for n, one in rates.items()},
+        "resumed_share": round(statistics.mean(readers.resumed), 3),
+    }
+
+
+def rate_of(ended: Sequence[tuple[float, int]], seconds: float) -> float:
+    """Tokens a second of explanations, from the first end to the last: their beginnings and ends overlap."""
+    if len(ended) < 2:
+        return sum(count for _, count in ended) / seconds
+    ends = sorted(ended)
+    return sum(count for _, count in ends[1:]) / (ends[-1][0] - ends[0][0])
+
+
+async def first_tokens(artifact: Artifact, num_tokens: int, num_pairs: int) -> dict[str, Any]:
+    """Milliseconds to the first tokens, resumed and computed once more, medians."""
+    found: dict[str, list[float]] = {"resumed": [], "computed_once_more": []}
+    lengths: list[int] = []
+    async with running_model(artifact) as model:
+        for number, pair in enumerate(long_pairs(artifact, num_tokens, 2 * num_pairs + 2)):
+            keeps_kv = number % 2 == 0
+            done = await explained(model, pair, keeps_kv=keeps_kv)
+            if done.resumed is not keeps_kv:
+                raise RuntimeError("a pair whose KV was kept was computed once more, or the other way round")
+            if number >= 2:  # the first of each kind warms up
+                found["resumed" if keeps_kv else "computed_once_more"].append(1e3 * done.timing.first_token_s)
+                lengths.append(done.usage.prompt_tokens)
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    return {
+        "prompt_tokens": round(statistics.mean(lengths)),
+        "pairs": num_pairs,
+        "median_ms": {name: round(value, 2) for name, value in medians.items()},
+        "resumed_to_computed": round(medians["resumed"] / medians["computed_once_more"], 3),
+    }
+
+
+async def explained(model: LiveModel, pair: Pair, *, keeps_kv: bool) -> Done:
+    """Score a pair and explain it; the query's prefix is held either way."""
+    scored = await model.scorer.score([pair], terms=Terms(keeps_kv=keeps_kv))
+    async for event in model.explainer.explain(ExplanationRequest(pair, int(scored.pairs.grades[0]))):
+        if isinstance(event, Done):
+            return event
+    raise RuntimeError("an explanation without an end")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print, write a result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--artifact", type=Path, default=Path("artifacts/default"))
+    parser.add_argument("--data", type=Path, required=True, help="pairs to explain")
+    parser.add_argument("--documents", type=int, default=10, help="of one /score request")
+    parser.add_argument("--load", type=float, default=0.4, help="of saturation")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--long-tokens", type=int, default=340)
+    parser.add_argument("--out", type=Path, default=Path("results/explain.json"))
+    args = parser.parse_args(argv)
+    artifact = load_artifact(args.artifact)
+    rows = read_pairs(args.data, artifact.manifest.spec.scale.num_grades)
+    pairs = [Pair(row.query, row.document) for row in rows[:: max(1, len(rows) // NUM_HANDLES)][:NUM_HANDLES]]
+    plan = Plan(args.documents, timeout_ms=60_000, way_ms=0, seconds=args.seconds)
+    with serving(
+        args.artifact, "--max-explanations", "64", "--score-cache-mib", "0", "--explain-kv-mib", "256"
+    ) as served:
+        result = asyncio.run(measure_service(served.url, pairs, plan, args.load, args.rounds))
+    result["first_tokens"] = asyncio.run(first_tokens(artifact, args.long_tokens, 12))
+    settings = {name: getattr(args, name) for name in ("documents", "load", "seconds", "rounds")}
+    settings["data"] = f"{args.data.parent.name}/{args.data.name.split('.')[0]}"
+    command = command_line("benchmarks.explain", sys.argv[1:] if argv is None else argv)
+    write_result(args.out, command, {"model": artifact.model_id, "settings": settings, **result})
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
