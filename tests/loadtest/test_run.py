@@ -203,6 +203,15 @@ def test_who_hangs_up_is_counted_and_what_arrived_agrees(service: Program, tmp_p
     assert level["agreement"]["counts_agree"]
 
 
+def test_explanations_are_asked_for_and_streamed(service: Program, tmp_path: Path) -> None:
+    text = PLAN.format(processes=1, mix="explain_share = 1.0\n") + ONE_OPEN.format(seconds=0.2)
+    (level,) = run(tmp_path, service.url, text + "warm_up_seconds = 0\n")["levels"]
+    assert level["outcomes"] == {"ok": 8}
+    assert level["explained"] == {"ok": 8}
+    assert 0.0 < level["first_piece_ms"]["p50"] <= level["explain_ms"]["p50"]
+    assert level["agreement"]["counts_agree"]
+
+
 def test_the_last_line_is_the_result(service: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = PLAN.format(processes=1, mix="") + ONE_OPEN.format(seconds=0.3) + "warm_up_seconds = 0\n"
     run(tmp_path, service.url, text)
