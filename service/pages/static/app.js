@@ -29,7 +29,7 @@ function showProblem(error) {
 }
 
 function readBody() {
-  const body = { query: query.value, documents: documents.read() };
+  const body = { query: query.value, documents: documents.read(), explain: true };
   const instruction = byId("instruction").value.trim();
   const timeout = byId("timeout").value.trim();
   if (instruction) body.instruction = instruction;

@@ -19,7 +19,7 @@ function client(body, base, withKey) {
   const names = Object.entries(options).map(([name, value]) => `,\n    ${name}=${python(value)}`).join("");
   const list = documents.map((text) => `        ${python(text)},\n`).join("");
   const key = withKey ? ', api_key=os.environ["ANSWER_FIRST_KEY"]' : "";
-  return `${withKey ? "import os\n\n" : ""}from answer_first_client import Client  # pip install ./clients/python
+  return `${withKey ? "import os\n\n" : ""}from answer_first_client import Client, Delta  # pip install ./clients/python
 
 with Client("${base}"${key}) as client:
     answer = client.score(
@@ -31,7 +31,8 @@ ${list.replaceAll(/^ {8}/gm, "            ")}        ]${names.replaceAll("\n    
     best = max(answer.results, key=lambda result: result.score)
     print(best.score, best.grade_name)
     for event in client.explain(best.handle):
-        print(event)`;
+        if isinstance(event, Delta):
+            print(event.text, end=" ", flush=True)`;
 }
 
 function httpx(body, base, withKey) {

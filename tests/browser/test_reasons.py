@@ -1,0 +1,49 @@
+"""The playground's explanations: asked for by a click, streamed into the card, quotes marked."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.conftest import DESK, PHONE, Open, Visit
+from tests.browser.test_playground import scored
+
+
+def explained(visit: Visit) -> Visit:
+    scored(visit).page.locator(".why").first.click()
+    visit.page.locator(".reason .end", has_text="tokens in").wait_for()
+    return visit
+
+
+def test_an_explanation_streams_in_and_its_quotes_are_marked(visit: Open) -> None:
+    there = explained(visit())
+    card = there.page.locator(".card").first
+    names = card.locator(".steps dt").all_inner_texts()
+    assert names == ["wants", "exactness", "coverage", "topicality", "context", "evidence", "missing", "verdict"]
+    assert card.locator(".step-verdict .badge").inner_text() in card.locator(".head .badge").inner_text()
+    assert card.locator(".streaming").count() == 0
+    quotes = card.locator(".step-evidence .quote").count()
+    assert (card.locator(".document mark").count() > 0) == (quotes > 0)
+    assert there.complaints == []
+    button = card.get_by_role("button", name="Explain number 1")
+    assert button.get_attribute("aria-expanded") == "true"
+    button.click()
+    assert not card.locator(".reason").is_visible()
+
+
+def test_a_line_that_breaks_in_the_middle_of_an_explanation_is_no_explanation(visit: Open) -> None:
+    there = scored(visit())
+    broken = 'event: grade\ndata: {"grade": 0}\n\nevent: delta\ndata: {"step": "wants", "text": "usb"}\n\n'
+    there.page.route("**/explain", lambda route: route.fulfill(content_type="text/event-stream", body=broken))
+    there.page.locator(".why").first.click()
+    there.page.get_by_text("The line broke").wait_for()
+    there.page.unroute("**/explain")
+    there.page.get_by_role("button", name="Try again").click()
+    there.page.locator(".reason .end", has_text="tokens in").wait_for()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")], ids=["desk-light", "phone-dark"])
+def test_an_explanation_is_accessible_and_no_wider_than_the_window(
+    visit: Open, size: tuple[int, int], scheme: str
+) -> None:
+    there = explained(visit(size=size, scheme=scheme))
+    assert [found["id"] for found in Axe().run(there.page).response["violations"]] == []
+    assert not there.is_wider_than_the_window
