@@ -46,7 +46,6 @@ CMD ["--host", "0.0.0.0", "--log-format", "json"]
 
 FROM runtime AS gpu
 COPY --from=gpu-venv /venv /venv
-ENV ANSWER_FIRST_PROVIDER=cuda
 
 FROM python AS loadtest
 WORKDIR /app

@@ -24,13 +24,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.base import DocumentWork, PrefixKV
-from engine.ort import OrtEngine
+from engine.devices import Device
+from engine.opening import open_engine
 from engine.packing import DEFAULT_PACK_TOKENS, plan_packs
 from relevance.artifact import Artifact, load_artifact
 from relevance.prompt import EncodedPrefix
@@ -91,8 +92,8 @@ class Workload:
 class Ways:
     """The ways to score a workload, each a function from workload to label logits [D, K]."""
 
-    def __init__(self, artifact: Artifact, num_threads: int, pack_tokens: int) -> None:
-        self._engine = OrtEngine(artifact, num_threads=num_threads)
+    def __init__(self, artifact: Artifact, num_threads: int, pack_tokens: int, device: Device = "auto") -> None:
+        self._engine = open_engine(artifact, device, num_threads=num_threads)
         self._padding = artifact.tokenizer.encode_literal(artifact.manifest.spec.template.suffix)[-1]
         self._pack_tokens = pack_tokens
         self._held: dict[str, PrefixKV] = {}
@@ -208,17 +209,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pack-tokens", type=int, default=DEFAULT_PACK_TOKENS)
+    parser.add_argument("--device", choices=get_args(Device), default="auto")
     parser.add_argument("--out", type=Path, default=Path("results/bench_engine.json"))
     args = parser.parse_args(argv)
     artifact = load_artifact(args.artifact)
-    ways = Ways(artifact, args.threads, args.pack_tokens)
+    ways = Ways(artifact, args.threads, args.pack_tokens, args.device)
     named = {way.__name__: way for way in (ways.packed, ways.packed_warm, ways.one_by_one, ways.padded)}
     rows = []
     for workload in build_workloads(artifact, args.counts, args.pairs):
         row = measure(named, workload, args.rounds)
         rows.append(row)
         print(f"{row['workload']:<14} {row['num_tokens']:>6} tokens  {row['median_ms']}  {row['ratio_to_packed']}")
-    settings = {name: getattr(args, name) for name in ("threads", "pack_tokens", "rounds")}
+    settings = {name: getattr(args, name) for name in ("threads", "pack_tokens", "device", "rounds")}
     command = command_line("benchmarks.engine", sys.argv[1:] if argv is None else argv)
     write_result(args.out, command, {"model": artifact.model_id, "settings": settings, "rows": rows})
     ratios = {row["workload"]: row["ratio_to_packed"] for row in rows}

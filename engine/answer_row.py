@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.base import AnswerWork
+from engine.base import AnswerWork, KVArray
 from engine.packing import NUM_NULL_SLOTS, Row
 from relevance.attention import Attention
 
-Arrays = Sequence[NDArray[np.generic]]
+Arrays = Sequence[KVArray]
 """(key, value) by turns, layer by layer."""
 
 
@@ -53,7 +52,7 @@ def plan_past(answers: Sequence[AnswerWork]) -> Past:
     seen: list[list[slice]] = []
     for work in answers:
         prompt, own = work.answer.prompt, work.answer
-        parts = [
+        parts: list[tuple[object, Arrays, int]] = [
             (prompt.prefix, _by_turns(prompt.prefix.keys, prompt.prefix.values), NUM_NULL_SLOTS),
             (prompt, _by_turns(prompt.keys, prompt.values), 0),
             (own, own.arrays, 0),
@@ -70,7 +69,7 @@ def plan_past(answers: Sequence[AnswerWork]) -> Past:
     return Past(blocks, seen)
 
 
-def _by_turns(keys: Arrays, values: Arrays) -> list[NDArray[np.generic]]:
+def _by_turns(keys: Arrays, values: Arrays) -> list[KVArray]:
     return [array for pair in zip(keys, values, strict=True) for array in pair]
 
 

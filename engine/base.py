@@ -25,6 +25,19 @@ from numpy.typing import NDArray
 _LEAST_ROOM = 64
 
 
+class KVArray(Protocol):
+    """Keys or values of a layer: a numpy array, or what stands for one that lies on a device."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        ...
+
+    def __getitem__(self, index: tuple[slice, ...], /) -> NDArray[np.generic]:
+        """A part, in this process's memory."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PrefixKV:
     """Keys and values of one prefix segment, per layer, behind one null slot.
@@ -33,8 +46,8 @@ class PrefixKV:
     """
 
     num_tokens: int
-    keys: tuple[NDArray[np.generic], ...]
-    values: tuple[NDArray[np.generic], ...]
+    keys: tuple[KVArray, ...]
+    values: tuple[KVArray, ...]
 
     @property
     def num_bytes(self) -> int:

@@ -1,6 +1,8 @@
 """Turn a checkpoint into an artifact a server can run.
 
     python -m model_export CHECKPOINT OUT --precision int8
+    python -m model_export CHECKPOINT OUT --target cuda --precision bf16
+    python -m model_export CHECKPOINT OUT --target tensorrt
 
 CHECKPOINT is a Hugging Face folder or hub id (Qwen3 of any size, or the BERT-shaped decoder that `training`
 makes). OUT appears only if the exported graph agrees with the checkpoint; else the exit status is 1.
@@ -13,11 +15,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from engine.tensorrt import trtexec_line
 from model_export.errors import ExportError
 from model_export.parity import DEFAULT_THRESHOLDS, Thresholds
 from model_export.publish import ExportOptions, export
+from relevance.artifact import GRAPH_FILE, Precision, Target
 from relevance.errors import RelevanceError
 from relevance.provenance import command_line
+
+PRECISIONS: dict[Target, tuple[Precision, ...]] = {
+    "cpu": ("int8", "fp32"),
+    "cuda": ("fp16", "bf16", "fp32"),
+    "tensorrt": ("fp16", "bf16", "fp32"),
+}
+"""What each target takes, its default first."""
 
 
 def parse(arguments: Sequence[str]) -> ExportOptions:
@@ -25,7 +36,8 @@ def parse(arguments: Sequence[str]) -> ExportOptions:
     parser = argparse.ArgumentParser(prog="python -m model_export", description=__doc__.partition("\n")[0])
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="Hugging Face folder or hub id, e.g. Qwen/Qwen3-0.6B")
     parser.add_argument("out", metavar="OUT", type=Path, help="artifact folder to write; an artifact there is replaced")
-    parser.add_argument("--precision", choices=("int8", "fp32", "fp16"), default="int8", help="fp16 is meant for CUDA")
+    parser.add_argument("--target", choices=tuple(PRECISIONS), help="default: cpu; cuda where the precision is a GPU's")
+    parser.add_argument("--precision", choices=("int8", "fp32", "fp16", "bf16"), help="default: int8 on cpu, else fp16")
     parser.add_argument("--name", help="name in the manifest; default: the checkpoint's")
     parser.add_argument("--spec", metavar="NAME_OR_FILE", help="scoring spec: a preset, or a .json file")
     parser.add_argument("--pairs", metavar="FILE", type=Path, nargs="+", default=[], help="more pairs for the gate")
@@ -41,6 +53,10 @@ def parse(arguments: Sequence[str]) -> ExportOptions:
     found = parser.parse_args(arguments)
     if found.num_parity_pairs < 16:
         parser.error("--num-parity-pairs: fewer than 16 pairs prove nothing")
+    target: Target = found.target or ("cuda" if found.precision in ("fp16", "bf16") else "cpu")
+    precision = found.precision or PRECISIONS[target][0]
+    if precision not in PRECISIONS[target]:
+        parser.error(f"--precision {precision}: the target {target} takes {', '.join(PRECISIONS[target])}")
     try:
         thresholds = override_thresholds(found.threshold)
     except ValueError as error:
@@ -48,7 +64,8 @@ def parse(arguments: Sequence[str]) -> ExportOptions:
     return ExportOptions(
         checkpoint=found.checkpoint,
         out=found.out,
-        precision=found.precision,
+        precision=precision,
+        target=target,
         command=command_line("model_export", arguments),
         thresholds=thresholds,
         name=found.name,
@@ -82,7 +99,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"not published: {error}", file=sys.stderr)
         return 1
     num_bytes = sum(entry.num_bytes for entry in manifest.files.values())
-    print(f"{options.out}: {manifest.name}, {manifest.precision}, {num_bytes / 1e6:.1f} MB")
+    print(f"{options.out}: {manifest.name}, {manifest.target}, {manifest.precision}, {num_bytes / 1e6:.1f} MB")
+    if manifest.profiles:
+        print("to see that TensorRT builds it, or how fast it is without ONNX Runtime, run where TensorRT is:")
+        print(trtexec_line(str(options.out / GRAPH_FILE), manifest.graph, manifest.profiles[0]))
     return 0
 
 

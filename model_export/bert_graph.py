@@ -9,15 +9,8 @@ Built op by op from the checkpoint's weights rather than traced, which leaves th
   whose CPU kernel takes 8 times as long as LayerNormalization's; the fusion needs equal known shapes, and a
   Reshape hides one of them.
 
-At int8 the attention is spelt out instead of left to the Attention operator, with sums that are exact. An operator's
-softmax adds in an order that depends on where a token lies in its pack. That moves an activation by 1e-7, and now and
-then across a rounding boundary of the quantisation behind it, whence the difference grows: one pair in seven scored
-more than 1e-3 apart in two packs. Here the weights exp(score - peak) and the values are rounded to multiples of 2^-8
-and 2^-6, so that every partial sum below 1024 is a float32 without error, and the order no longer matters:
-
-    attention = sum_t round(exp(s_t - peak)) round(v_t) / sum_t round(exp(s_t - peak))
-
-Scores are then the same to the bit in any company, for 17 % more time on a 150-token pack.
+At int8 the attention is spelt out with sums that are exact, so that a score is the same to the bit in any company:
+see `exact_attention`.
 
 Shapes: S tokens in one row, P past slots, N output positions, M vocabulary rows, H hidden, V vocabulary.
 """
@@ -28,7 +21,19 @@ from numpy.typing import NDArray
 from onnxscript import GraphBuilder
 from transformers import BertLMHeadModel
 
-from model_export.contract import FLOATS, IR_VERSION, OPSET, ContractInputs, make_inputs, set_outputs
+from model_export.contract import (
+    FLOATS,
+    IR_VERSION,
+    AttentionForm,
+    ContractInputs,
+    cast_inputs,
+    cast_present,
+    make_inputs,
+    new_graph,
+    set_outputs,
+)
+from model_export.exact_attention import VALUE_BITS, attend_exactly, round_to_bits
+from model_export.plain_attention import Heads, attend_plainly
 from relevance.artifact import GraphInfo
 
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
@@ -39,16 +44,13 @@ COMPARISON, LABEL_COMPARISON, DOCUMENT_MARK = "comparison.weight", "label_compar
 # training as the identity: one large entry a column, beside which int8 rounds what was learned to zero.
 KEEP = frozenset({LABEL_HEAD, "cls.predictions.transform.dense.weight", COMPARISON, LABEL_COMPARISON})
 
-# Multiples of 2^-bits that attention with exact sums works on.
-WEIGHT_BITS, VALUE_BITS = 8, 6
-
 # exp(-60) = 9e-27 is nothing beside 1, and still a normal float32. A larger bias gives masked slots denormal
 # probabilities, and arithmetic on those makes a 256-token pack 1.5 times as slow.
 MASKED_BIAS = -60.0
 
 
 def bert_graph_info(model: BertLMHeadModel, dtype: str) -> GraphInfo:
-    """What the manifest says of the graph; `dtype` is that of weights, KV and bias."""
+    """What the manifest says of the graph; `dtype` is that of KV and bias."""
     config = model.config
     return GraphInfo.model_validate(
         {
@@ -68,15 +70,24 @@ def bert_graph_info(model: BertLMHeadModel, dtype: str) -> GraphInfo:
 
 
 def build_bert_graph(
-    model: BertLMHeadModel, label_token_ids: tuple[int, ...], dtype: str = "float32", *, exact_sums: bool = False
+    model: BertLMHeadModel,
+    label_token_ids: tuple[int, ...],
+    dtype: str = "float32",
+    *,
+    form: AttentionForm = "operator",
+    kv_dtype: str | None = None,
 ) -> ir.Model:
-    """The graph of `model`, label head cut to `label_token_ids`; `exact_sums` as the module says, in float32 only."""
-    info = bert_graph_info(model, dtype)
-    inputs = make_inputs(info)
-    graph = ir.Graph(inputs.in_order, [], nodes=[], opset_imports={"": OPSET, "com.microsoft": 1}, name="bert_decoder")
-    graph.register_initializer(inputs.vocab_rows)
-    decoder = _BertDecoder(model, GraphBuilder(graph), dtype, exact_sums=exact_sums)
-    hidden, present = decoder.layers(inputs)
+    """The graph of `model`, label head cut to `label_token_ids`; the form "exact" in float32 only.
+
+    KV and bias are of `kv_dtype`, unless given of the same type as weights and states.
+    """
+    info = bert_graph_info(model, kv_dtype or dtype)
+    inputs = make_inputs(info, form)
+    graph = new_graph(inputs, form, "bert_decoder")
+    builder = GraphBuilder(graph)
+    decoder = _BertDecoder(model, builder, dtype, form)
+    hidden, present = decoder.layers(cast_inputs(builder, inputs, dtype))
+    present = cast_present(builder, present, dtype, info)
     set_outputs(graph, info, decoder.heads(hidden, inputs.vocab_rows, label_token_ids), present)
     for node in graph:
         node.metadata_props.clear()  # the builder's debugging notes
@@ -86,12 +97,12 @@ def build_bert_graph(
 class _BertDecoder:
     """Emits the nodes of one checkpoint into one builder."""
 
-    def __init__(self, model: BertLMHeadModel, builder: GraphBuilder, dtype: str, *, exact_sums: bool) -> None:
+    def __init__(self, model: BertLMHeadModel, builder: GraphBuilder, dtype: str, form: AttentionForm) -> None:
         self._config = model.config
         self._state = {name: tensor.detach().float().numpy() for name, tensor in model.state_dict().items()}
         self._builder = builder
         self._dtype = dtype
-        self._exact_sums = exact_sums
+        self._form = form
         self._op = builder.op
         self._compared: ir.Value | None = None
 
@@ -164,7 +175,7 @@ class _BertDecoder:
         else:
             fused = self._linear(hidden, query_name, key_name, value_name)
             query, key, value = op.Split(fused, axis=-1, num_outputs=3, _outputs=3)
-        attend = self._attend_exactly if self._exact_sums else self._attend
+        attend = self._attend if self._form == "operator" else self._attend_spelt
         attended, present = attend(query, key, value, bias, past)
         attended = op.Add(self._linear(self._unfused(attended), f"{name}.attention.output.dense"), read)
         attended = self._norm(attended, f"{name}.attention.output.LayerNorm")
@@ -182,23 +193,18 @@ class _BertDecoder:
         )
         return attended, (present_key, present_value)
 
-    def _attend_exactly(
+    def _attend_spelt(
         self, query: ir.Value, key: ir.Value, value: ir.Value, bias: ir.Value, past: tuple[ir.Value, ir.Value]
     ) -> tuple[ir.Value, tuple[ir.Value, ir.Value]]:
-        """The same with exact sums; the sum of weights is one more column of the values, of ones."""
-        op, size = self._op, self._config.hidden_size // self._config.num_attention_heads
-        scaled = op.Mul(self._by_head(query), self._scalar("attention.scale", size**-0.5))
-        key = op.Concat(past[0], self._by_head(key), axis=2)
-        value = op.Concat(past[1], self._by_head(value), axis=2)
-        scores = op.Add(op.MatMul(scaled, op.Transpose(key, perm=[0, 1, 3, 2])), bias)
-        weights = op.Exp(op.Sub(scores, op.ReduceMax(scores, [-1], keepdims=1)))
-        column = op.Concat(op.Shape(value, start=0, end=3), [1], axis=0)
-        ones = op.Expand(self._scalar("attention.one", 1.0), column)
-        counted = op.Concat(self._round(value, "attention.values", VALUE_BITS), ones, axis=3)
-        sums = op.MatMul(self._round(weights, "attention.weights", WEIGHT_BITS), counted)
-        attended = op.Div(op.Slice(sums, [0], [size], [3]), op.Slice(sums, [size], [size + 1], [3]))
-        joined = op.Reshape(op.Transpose(attended, perm=[0, 2, 1, 3]), [0, -1, self._config.hidden_size])
-        return joined, (key, value)
+        """The same in small operators, with exact sums or plainly."""
+        num, size = self._config.num_attention_heads, self._config.hidden_size // self._config.num_attention_heads
+        query = self._by_head(query)
+        key = self._op.Concat(past[0], self._by_head(key), axis=2)
+        value = self._op.Concat(past[1], self._by_head(value), axis=2)
+        states, heads, scale = (query, key, value), Heads(num, num, size), self._scalar("attention.scale", size**-0.5)
+        if self._form == "plain":
+            return attend_plainly(self._builder, states, bias, scale, heads), (key, value)
+        return attend_exactly(self._builder, states, bias, scale, heads), (key, value)
 
     def _joint_input(self, hidden: ir.Value, encoded: ir.Value, inputs: ContractInputs) -> ir.Value:
         """What the joint layers of `modeling.late_bert` read: states + mark for document tokens + W f for readers."""
@@ -222,8 +228,8 @@ class _BertDecoder:
         """
         op = self._op
         states = op.Reshape(op.Transpose(encoded, perm=[0, 2, 1, 3]), [-1, self._config.hidden_size])
-        if self._exact_sums:
-            states = self._round(states, "comparison.states", VALUE_BITS)
+        if self._form == "exact":
+            states = round_to_bits(self._builder, states, "comparison.states", VALUE_BITS)
         num_past = op.Shape(inputs.past[0][0], start=2, end=3)
         past, new = op.Slice(states, [0], num_past, [0]), op.Slice(states, num_past, [2**31], [0])
         bias = op.Gather(op.Squeeze(inputs.attention_bias, [0, 1]), inputs.output_positions, axis=0)
@@ -248,11 +254,6 @@ class _BertDecoder:
 
     def _scalar(self, name: str, number: float) -> ir.Value:
         return self._weight(name, np.asarray(number, dtype=np.float32))
-
-    def _round(self, values: ir.Value, name: str, bits: int) -> ir.Value:
-        """To the nearest multiple of 2^-bits: beside 1.5 * 2^(23 - bits) a float32 has no finer digits."""
-        magic = self._scalar(f"{name}.magic", 1.5 * 2.0 ** (23 - bits))
-        return self._op.Sub(self._op.Add(values, magic), magic)
 
     def heads(
         self, hidden: ir.Value, vocab_rows: ir.Value, label_token_ids: tuple[int, ...]

@@ -1,7 +1,9 @@
 """From checkpoint to artifact folder, all or nothing.
 
-    load and check -> float32 graph -> gate against torch -> [int8 | fp16 graph -> gate against float32]
+    load and check -> float32 graph -> gate against torch -> [int8 | fp16 | bf16 graph -> gate against float32]
         -> golden pairs -> manifest -> verify as a server would -> rename to OUT
+
+All of it runs on the CPU, whatever the target: float32 and published graph are those of the target, with its operators.
 
 Everything happens in a temporary folder beside OUT. An error, the gate's refusal or a kill leaves OUT as it was.
 """
@@ -25,6 +27,8 @@ from model_export.checkpoint import Checkpoint, load_checkpoint
 from model_export.errors import ExportError
 from model_export.pairs import builtin_pairs, golden_pairs, renderable, sample_pairs
 from model_export.parity import Thresholds, check, compare, decided_flips, torch_distributions
+from model_export.profiles import make_profiles
+from model_export.widen import widen
 from relevance.artifact import (
     FORMAT_VERSION,
     GRAPH_FILE,
@@ -38,6 +42,7 @@ from relevance.artifact import (
     ParityReport,
     Precision,
     Provenance,
+    Target,
     hash_file,
     load_artifact,
     write_manifest,
@@ -63,6 +68,7 @@ class ExportOptions:
     precision: Precision
     command: str
     thresholds: dict[str, Thresholds]
+    target: Target = "cpu"
     name: str | None = None
     spec: str | None = None
     pair_files: tuple[Path, ...] = ()
@@ -92,7 +98,7 @@ def export(options: ExportOptions) -> Manifest:
         golden = stage.score_golden(final, golden_pairs(renderable(builtin_pairs(), encoder)))
         manifest = stage.describe(final, parity, golden)
         write_manifest(final, manifest)
-        _verify(final)
+        stage.verify(final)
         _replace_folder(final, options.out)
     return manifest
 
@@ -100,13 +106,6 @@ def export(options: ExportOptions) -> Manifest:
 def _check_out(out: Path) -> None:
     if out.exists() and not (out / MANIFEST_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out.name}: exists and is no artifact; will not be replaced")
-
-
-def _verify(folder: Path) -> None:
-    artifact = load_artifact(folder)
-    engine = OrtEngine(artifact)
-    self_test(artifact, engine)
-    engine.close()
 
 
 def _replace_folder(folder: Path, out: Path) -> None:
@@ -154,14 +153,26 @@ class _Stage:
         """A folder with graph and tokenizer, no manifest yet."""
         folder = self._work / precision
         folder.mkdir()
-        model = build_graph(self._checkpoint, precision, self._work)
+        self._save(build_graph(self._checkpoint, precision, self._options.target, self._work), folder)
+        (folder / TOKENIZER_FILE).write_text(self._checkpoint.tokenizer.to_json(), encoding="utf-8")
+        return folder
+
+    def _save(self, model: ir.Model, folder: Path) -> None:
         num_bytes = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
         external = f"{GRAPH_FILE}.data" if num_bytes > INLINE_BYTES else None
         if external is None:
             model = ir.external_data.load_to_model(model)
         ir.save(model, folder / GRAPH_FILE, external_data=external)
-        (folder / TOKENIZER_FILE).write_text(self._checkpoint.tokenizer.to_json(), encoding="utf-8")
-        return folder
+
+    def _runnable(self, folder: Path, precision: Precision) -> Path:
+        """Where a graph lies that computes the same on a CPU."""
+        if precision != "bf16":
+            return folder
+        twin = folder.with_name(f"{folder.name}-widened")
+        if not twin.exists():
+            twin.mkdir()
+            self._save(widen(ir.load(folder / GRAPH_FILE)), twin)
+        return twin
 
     def _judge(self, compared: str, reference: FloatArray, other: FloatArray, precision: Precision) -> Agreement:
         thresholds = self._options.thresholds[precision]
@@ -177,7 +188,7 @@ class _Stage:
 
     def _score(self, folder: Path, precision: Precision, pairs: Sequence[Pair]) -> FloatArray:
         """Distributions of a graph that has no manifest yet."""
-        artifact = Artifact(folder, self._draft(precision), "", self._checkpoint.tokenizer)
+        artifact = Artifact(self._runnable(folder, precision), self._draft(precision), "", self._checkpoint.tokenizer)
         scorer = LocalScorer(artifact, OrtEngine(artifact))
         distributions = scorer.distributions(pairs)
         scorer.close()
@@ -194,10 +205,11 @@ class _Stage:
             format_version=FORMAT_VERSION,
             name=self._options.name or checkpoint.name.rpartition("/")[2],
             precision=precision,
-            target="cuda" if precision == "fp16" else "cpu",
+            target=self._options.target,
             spec=checkpoint.spec,
             label_token_ids=checkpoint.label_token_ids,
             graph=graph_info(checkpoint, precision),
+            profiles=make_profiles(checkpoint.spec.limits) if self._options.target == "tensorrt" else (),
             files={},
             provenance=Provenance(
                 created=now_utc(),
@@ -230,6 +242,15 @@ class _Stage:
         files: dict[str, FileEntry] = {path.name: hash_file(path) for path in sorted(folder.iterdir())}
         draft = self._draft(self._options.precision)
         return draft.model_copy(update={"files": files, "parity": parity, "golden_pairs": golden})
+
+    def verify(self, folder: Path) -> None:
+        """Load the artifact and score its golden pairs as a server would."""
+        found = load_artifact(folder)
+        runnable = self._runnable(folder, self._options.precision)
+        artifact = Artifact(runnable, found.manifest, found.hash, found.tokenizer)
+        engine = OrtEngine(artifact)
+        self_test(artifact, engine)
+        engine.close()
 
     def _describe_pairs(self, num_pairs: int) -> str:
         files = ", ".join("/".join(path.parts[-2:]) for path in self._options.pair_files)

@@ -32,6 +32,7 @@ GRAPH_FILE = "model.onnx"
 CARD_FILE = "README.md"
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Target = Literal["cpu", "cuda", "tensorrt"]
 
 
 class _Frozen(BaseModel):
@@ -58,7 +59,8 @@ class GraphInfo(_Frozen):
         lower_bias                   as attention_bias, for the encoder layers; only if num_encoder_layers > 0
         compared_tokens              float32 [N, S], 1 for the document's own tokens; only if num_encoder_layers > 0
         past_key_values.{l}.key      float [1, num_kv_heads, P, head_dim]   and `.value`, for each layer l
-        vocab_rows                   int64 [M], optional: which of the N to multiply by the vocabulary head; none
+        vocab_rows                   int64 [M], optional: which of the N to multiply by the vocabulary head; none.
+                                     Not optional for the target tensorrt, and at least one
     Outputs:
         label_logits                 float32 [N, K]
         vocab_logits                 float32 [M, vocab_size]
@@ -82,6 +84,17 @@ class GraphInfo(_Frozen):
     kv_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     bias_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     masked_bias: float = -10000.0
+
+
+class ShapeProfile(_Frozen):
+    """Sizes of one bucket of rows that a TensorRT engine is built for: least, usual, most."""
+
+    num_tokens: tuple[int, int, int]
+    """S."""
+    num_past: tuple[int, int, int]
+    """P, the null slot included."""
+    num_read: tuple[int, int, int]
+    """N, and M, the rows of the vocabulary head."""
 
 
 class Provenance(_Frozen):
@@ -137,10 +150,12 @@ class Manifest(_Frozen):
     format_version: int
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     precision: Precision
-    target: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    target: Target = "cpu"
     spec: ScoringSpec
     label_token_ids: tuple[int, ...]
     graph: GraphInfo
+    profiles: tuple[ShapeProfile, ...] = ()
+    """Buckets of row lengths, shortest first; of a `tensorrt` artifact only."""
     files: dict[str, FileEntry]
     provenance: Provenance
     parity: ParityReport

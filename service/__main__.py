@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from engine.devices import choose_device
 from relevance.artifact import read_manifest
 from service.assembly import num_workers_for
 from service.logs import LogWriter
@@ -71,7 +72,7 @@ def _serve(settings: Settings, log: LogWriter) -> int:
     num_workers = settings.workers
     if num_workers is None:
         manifest = read_manifest(settings.artifact)
-        on_processor = settings.provider == "cpu"
+        on_processor = choose_device(settings.device, manifest.target) == "cpu"
         num_workers = num_workers_for(manifest.graph.hidden_size, len(os.sched_getaffinity(0))) if on_processor else 1
         settings = settings.model_copy(update={"workers": num_workers})
     return _supervise(settings, num_workers) if num_workers > 1 else serve(settings, log)

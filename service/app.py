@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from engine.base import Engine
-from engine.ort import PROVIDERS, OrtEngine
+from engine.opening import open_engine
 from relevance.artifact import Artifact, load_artifact
 from service.access import Access, Key, read_keys
 from service.admin import create_admin_router
@@ -220,7 +220,7 @@ def _builder(
     def build_ort(artifact: Artifact) -> Engine:
         asked, workers = settings.num_threads, settings.workers or 1
         num_threads = num_threads_for(artifact, asked, workers, num_cores)
-        return OrtEngine(artifact, num_threads=num_threads, providers=PROVIDERS[settings.provider])
+        return open_engine(artifact, settings.device, num_threads=num_threads, cache=settings.tensorrt_cache)
 
     build = factory or build_ort
 

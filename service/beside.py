@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from engine.base import Engine
-from engine.ort import OrtEngine
+from engine.opening import open_engine
 from relevance.artifact import Artifact
 from service.deployment import check_contract
 from service.errors import UnusableArtifactError
@@ -50,7 +50,9 @@ def open_shadow(
         check_contract(current, candidate)
     except UnusableArtifactError as error:
         raise InvalidSettingsError(f"shadow_artifact: {error}") from error
-    build = engine_factory or (lambda built: OrtEngine(built, num_threads=1))
+    build = engine_factory or (
+        lambda built: open_engine(built, settings.device, num_threads=1, cache=settings.tensorrt_cache)
+    )
     return Shadow(candidate, build, metrics, share=settings.shadow_share, draw=random.random)
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from engine.devices import DEFAULT_CACHE, Device
 from engine.packing import DEFAULT_PACK_TOKENS
 
 ENV_PREFIX = "ANSWER_FIRST_"
@@ -50,8 +51,11 @@ class Settings(BaseSettings):
     serve most, one per core (at most eight) for a small model, one for a larger one."""
     num_threads: int | None = Field(default=None, ge=1)
     """Threads of one model run; unset: one for a small model, one per physical core for a larger one."""
-    provider: Literal["cpu", "cuda"] = "cpu"
-    """What the engine runs on. `cuda` needs the extra `gpu` in place of `cpu`, and pays for fp16 artifacts."""
+    device: Device = "auto"
+    """What the engine runs on: auto, cpu, cuda or tensorrt; auto is what the artifact was made for. A GPU needs the
+    extra `gpu` in place of `cpu`."""
+    tensorrt_cache: Path = DEFAULT_CACHE
+    """Folder for the engines that TensorRT builds on first use, one for each artifact, GPU and version."""
     max_pack_tokens: int = Field(default=DEFAULT_PACK_TOKENS, ge=16)
     """Tokens the engine takes in one run. Larger packs serve more pairs a second only while the caches of the
     processor hold them; smaller ones let a waiting request in sooner."""

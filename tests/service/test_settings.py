@@ -13,6 +13,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 # Something else than the default, for what takes no number.
 VALUES = {
+    "explain_share": "0.5",
+    "playground": "false",
+    "device": "cuda",
     "host": "0.0.0.0",
     "artifact": "elsewhere",
     "shadow_share": "0.5",
