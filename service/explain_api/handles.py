@@ -39,7 +39,7 @@ class Handle:
     """One grade that was given."""
 
     artifact: bytes
-    """The first ARTIFACT_BYTES of its hash."""
+    """The last ARTIFACT_BYTES of its hash."""
     pair: Key
     """As in the score cache: a digest of artifact, texts and cut."""
     grade: int
@@ -129,4 +129,4 @@ def _unpack_handle(content: bytes) -> Handle:
 
 def artifact_mark(artifact_hash: str) -> bytes:
     """What a handle keeps of an artifact's hash."""
-    return bytes.fromhex(artifact_hash)[:ARTIFACT_BYTES]
+    return bytes.fromhex(artifact_hash)[-ARTIFACT_BYTES:]
