@@ -11,7 +11,7 @@ DEV_PYTHON = .venv-dev/bin/python
 # Where torch comes from; on a machine without a GPU point it at a CPU build: TORCH_PIP_ARGS="--index-url ..."
 TORCH_PIP_ARGS ?=
 
-.PHONY: serve install install-dev test check lint types layers format clean train-teacher distill train-default export-default teacher-student cross-encoder evaluate bench-engine tiny pages test-clients
+.PHONY: serve install install-dev test check lint types layers format clean train-teacher distill train-default export-default teacher-student cross-encoder evaluate bench-engine tiny pages test-clients docs docs-serve
 
 serve: install  ## serve the embedded default on PORT
 	$(SERVE_PYTHON) -m service --artifact $(ARTIFACT) --port $(PORT)
@@ -63,7 +63,7 @@ format: install-dev
 	$(DEV_PYTHON) -m ruff format .
 
 clean:
-	rm -rf .venv .venv-dev .venv-clients .venv-clients-apart .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-docs build/site .venv-clients .venv-clients-apart .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # Data lie under DATA_DIR (docs/training.md says where they come from); runs under RUN.
 SIMILARITY = $(DATA_DIR)/similarity.jsonl.gz
@@ -140,6 +140,20 @@ bench-engine: install-dev  ## packed against one by one and padded, into results
 
 tiny: install-dev  ## rebuild the artifact the tests run on
 	$(DEV_PYTHON) -m model_export.tiny tests/data/tiny_artifact
+
+docs: .venv-docs/installed  ## the documentation as a site, into build/site; any link that leads nowhere stops it
+	$(DOCS_QUIETLY) .venv-docs/bin/mkdocs build
+
+docs-serve: .venv-docs/installed  ## the site on port 8000, built anew at every change
+	$(DOCS_QUIETLY) .venv-docs/bin/mkdocs serve
+
+# The theme's authors tell of the plans of others at every build.
+DOCS_QUIETLY = NO_MKDOCS_2_WARNING=1
+.venv-docs/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" \
+	  | xargs .venv-docs/bin/python -m pip install -q --disable-pip-version-check
+	@touch $@
 
 pages: install-dev  ## figures and module table of the pages, from results/ and docstrings
 	$(DEV_PYTHON) -m benchmarks.pages
