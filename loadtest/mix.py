@@ -8,6 +8,7 @@ repeated  one of `cached_requests` requests, the same each time: what the servic
 import gzip
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,7 @@ class Requests:
         is_partial = rng.random() < self._mix.partial_share
         hang_up_s = rng.uniform(0.0, self._slo_s) if rng.random() < self._mix.hang_up_share else None
         if is_repeated:
-            which = rng.randrange(self._mix.cached_requests)
-            body = self._texts(random.Random(f"{self._seed}/repeated/{which}"), f"r{which}")
+            body = self._repeated(rng.randrange(self._mix.cached_requests))
         else:
             body = self._texts(rng, str(number))
         if is_explained:
@@ -79,6 +79,16 @@ class Requests:
                 body["partial"] = True
         size = len(body["documents"])
         return Request(number, self._mix.path, orjson.dumps(body), size, is_explained, hang_up_s)
+
+    def repeated(self) -> Iterator[Request]:
+        """Every request that is asked again and again, once, without a deadline."""
+        if self._mix.cached_share > 0.0:
+            for which in range(self._mix.cached_requests):
+                body = self._repeated(which)
+                yield Request(-1, self._mix.path, orjson.dumps(body), len(body["documents"]))
+
+    def _repeated(self, which: int) -> dict[str, Any]:
+        return self._texts(random.Random(f"{self._seed}/repeated/{which}"), f"r{which}")
 
     def _texts(self, rng: random.Random, mark: str) -> dict[str, Any]:
         (size,) = rng.choices(self._sizes, self._weights)

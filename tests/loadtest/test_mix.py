@@ -42,6 +42,17 @@ def test_repeated_requests_are_the_same_each_time_and_as_many_as_asked_for() -> 
     assert 430 < sum(repeated) < 570  # 500 expected, standard deviation 16
 
 
+def test_what_is_repeated_can_be_asked_once_beforehand() -> None:
+    requests = Requests(Mix(cached_share=1.0, cached_requests=4, timeout_ms=50), 200.0, 0)
+    beforehand = [json.loads(request.content) for request in requests.repeated()]
+    assert len(beforehand) == 4
+    for number in range(40):
+        asked = json.loads(requests.request(number).content)
+        assert asked.pop("timeout_ms") == 50
+        assert asked in beforehand
+    assert list(Requests(Mix(), 200.0, 0).repeated()) == []
+
+
 def test_sizes_and_shares_are_those_of_the_mix() -> None:
     mix = Mix(documents={1: 0.75, 9: 0.25}, explain_share=0.2, partial_share=0.5, timeout_ms=90, hang_up_share=0.1)
     requests = [Requests(mix, 200.0, 0).request(n) for n in range(2000)]

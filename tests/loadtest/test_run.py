@@ -155,8 +155,11 @@ def test_client_and_service_count_and_time_the_same_requests(result: dict[str, A
 
 
 def test_repeated_requests_come_from_the_cache(result: dict[str, Any]) -> None:
-    assert all(0.1 < level["cache_hit_ratio"] < 0.9 for level in result["levels"] if level["sent"] >= 30)
-    assert result["levels"][0]["cache_hit_ratio"] is not None
+    closed = result["levels"][0]
+    assert closed["sent"] >= 10
+    # Half are repeated, and were asked once before the first load; the tally is of the load alone.
+    assert 0.05 < closed["cache_hit_ratio"] < 0.95
+    assert closed["service"]["cache_hit_ratio"] > 0.0
 
 
 def test_a_report_is_one_file_that_asks_nobody_for_anything(result: dict[str, Any]) -> None:
