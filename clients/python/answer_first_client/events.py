@@ -109,11 +109,13 @@ class ExplainStream:
         return Call("GET", f"/explain/{self._explain_id}", None, headers).with_timeout(left_ms)
 
     def read(self, message: Message) -> Event | None:
-        """The event that `message` is; None for one of a kind that is not known here.
+        """The event that `message` is; None for one of a kind that is not known here, or a comment.
 
         Raises:
             StatusError: it is an error.
         """
+        if not message.data:  # httpx-sse gives a comment behind an id as an event without data
+            return None
         self._patience.progressed()
         data = json.loads(message.data)
         if message.event == "error":
