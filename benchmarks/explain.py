@@ -2,11 +2,12 @@
 
     python -m benchmarks.explain --data DIR/trecdl/val.jsonl.gz [--out results/explain.json]
 
-One service, in a process of its own, one worker; this process sends. A round is, for each number of streams in turn:
+One service in processes of its own; this process sends. A round is, for each number of explanations in turn:
 
-    scores   /score requests, Poisson, at `--load` of what the service saturates at, while so many explanations are
+    scores   one worker: /score requests, Poisson, at `--load` of what it saturates at, while so many explanations are
              under way all the time; each reader opens the next as soon as one has ended
-    rate     the same without scores: tokens a second of all explanations together
+    rate     the same without scores, on one worker and on one per core, which is what the service starts by itself:
+             tokens a second of all explanations together
 
 Explanations are of pairs scored before with handles, at temperature 1 with a seed of their own each, so that no cache
 answers. Then, in this process, on documents of `--long-tokens`: seconds to the first tokens of an explanation that goes
@@ -17,6 +18,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import statistics
 import sys
 import time
@@ -44,6 +46,7 @@ from training.data import read_pairs
 SCORED_BESIDE = (0, 8, 32)
 RATES_OF = (1, 4, 16, 32)
 NUM_HANDLES = 64
+NUM_LONG = 12
 
 
 @dataclass(slots=True)
@@ -81,8 +84,8 @@ def is_delta(lines: Sequence[bytes]) -> bool:
     return b"event: delta" in lines
 
 
-async def new_readers(sender: Sender, pairs: Sequence[Pair]) -> Readers:
-    """Score pairs with handles, and read explanations of those."""
+async def new_readers(sender: Sender, pairs: Sequence[Pair], first_seed: int) -> Readers:
+    """Score pairs with handles, and read explanations of those; seeds from `first_seed` on, none of them twice."""
     bodies: list[dict[str, Any]] = []
     for pair in pairs:
         body = {"query": pair.query, "documents": [pair.document], "explain": True}
@@ -90,48 +93,56 @@ async def new_readers(sender: Sender, pairs: Sequence[Pair]) -> Readers:
         if answer.status != 200:
             raise RuntimeError(f"status {answer.status}: {answer.body[:200]!r}")
         bodies.append({"handle": answer.json()["results"][0]["handle"]})
-    return Readers(sender, itertools.cycle(bodies), itertools.count(1))
+    return Readers(sender, itertools.cycle(bodies), itertools.count(first_seed))
 
 
-async def measure_service(url: str, pairs: Sequence[Pair], plan: Plan, load: float, rounds: int) -> dict[str, Any]:
-    """Both parts that need a service."""
+async def measure_scores(url: str, pairs: Sequence[Pair], plan: Plan, load: float, rounds: int) -> dict[str, Any]:
+    """Scores beside explanations."""
     took: dict[int, list[float]] = {number: [] for number in SCORED_BESIDE}
-    tokens: dict[int, list[int]] = {number: [] for number in RATES_OF}
-    beside_tokens: dict[int, list[int]] = {number: [] for number in SCORED_BESIDE}
+    tokens: dict[int, list[int]] = {number: [] for number in SCORED_BESIDE}
     texts = Texts(None)
     async with Sender(url) as sender:
-        readers = await new_readers(sender, pairs)
+        readers = await new_readers(sender, pairs, 1)
         saturation = await saturate(sender, texts, plan)
         rate = load * saturation
-        for number_of_round in range(rounds):
-            for number in SCORED_BESIDE:
-                readers.tokens.clear()
-                reading = asyncio.create_task(readers.run(number, plan.seconds + 0.2))
-                sent = await open_loop(sender, texts, plan, rate, number_of_round)
-                await reading
-                took[number] += [1e3 * one.answer.seconds for one in sent if one.outcome == "ok"]
-                beside_tokens[number].append(sum(count for _, count in readers.tokens))
-            for number in RATES_OF:
-                readers.tokens.clear()
-                await readers.run(number, plan.seconds / 2)
-                tokens[number].append(rate_of(readers.tokens, plan.seconds / 2))
+        for number_of_round, number in itertools.product(range(rounds), SCORED_BESIDE):
+            readers.tokens.clear()
+            reading = asyncio.create_task(readers.run(number, plan.seconds + 0.2))
+            sent = await open_loop(sender, texts, plan, rate, number_of_round)
+            await reading
+            took[number] += [1e3 * one.answer.seconds for one in sent if one.outcome == "ok"]
+            tokens[number].append(sum(count for _, count in readers.tokens))
     scores = {
         str(number): {
             "sent": len(found),
             "p50_ms": round(float(np.percentile(found, 50)), 2),
             "p99_ms": round(float(np.percentile(found, 99)), 2),
-            "explanation_tokens_per_s": round(sum(beside_tokens[number]) / (plan.seconds * rounds), 1),
+            "explanation_tokens_per_s": round(sum(tokens[number]) / (plan.seconds * rounds), 1),
         }
         for number, found in took.items()
     }
-    rates = {str(number): round(statistics.mean(found), 1) for number, found in tokens.items()}
+    idle = scores["0"]["p99_ms"]
     return {
         "saturation_rps": round(saturation, 2),
         "offered_rps": round(rate, 2),
         "scores": scores,
-        "p99_to_idle": {n: round(one["p99_ms"] / scores["0"]["p99_ms"], 3) for n, one in scores.items()},
+        "p99_to_idle": {number: round(one["p99_ms"] / idle, 3) for number, one in scores.items()},
+    }
+
+
+async def measure_rates(url: str, pairs: Sequence[Pair], seconds: float, rounds: int) -> dict[str, Any]:
+    """Tokens a second of explanations with nothing beside them."""
+    tokens: dict[int, list[float]] = {number: [] for number in RATES_OF}
+    async with Sender(url) as sender:
+        readers = await new_readers(sender, pairs, 1_000_000)
+        for _, number in itertools.product(range(rounds), RATES_OF):
+            readers.tokens.clear()
+            await readers.run(number, seconds)
+            tokens[number].append(rate_of(readers.tokens, seconds))
+    rates = {str(number): round(statistics.median(found), 1) for number, found in tokens.items()}
+    return {
         "tokens_per_s": rates,
-        "rate_to_one": {n: round(one / rates["1"], 2) for n, one in rates.items()},
+        "to_one": {number: round(one / rates["1"], 2) for number, one in rates.items()},
         "resumed_share": round(statistics.mean(readers.resumed), 3),
     }
 
@@ -191,11 +202,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = read_pairs(args.data, artifact.manifest.spec.scale.num_grades)
     pairs = [Pair(row.query, row.document) for row in rows[:: max(1, len(rows) // NUM_HANDLES)][:NUM_HANDLES]]
     plan = Plan(args.documents, timeout_ms=60_000, way_ms=0, seconds=args.seconds)
-    with serving(
-        args.artifact, "--max-explanations", "64", "--score-cache-mib", "0", "--explain-kv-mib", "256"
-    ) as served:
-        result = asyncio.run(measure_service(served.url, pairs, plan, args.load, args.rounds))
-    result["first_tokens"] = asyncio.run(first_tokens(artifact, args.long_tokens, 12))
+    flags = ("--max-explanations", "64", "--score-cache-mib", "0", "--explain-kv-mib", "256")
+    result: dict[str, Any] = {"rates": {}}
+    for workers in dict.fromkeys((1, len(os.sched_getaffinity(0)))):
+        with serving(args.artifact, *flags, num_workers=workers) as served:
+            if workers == 1:
+                result |= asyncio.run(measure_scores(served.url, pairs, plan, args.load, args.rounds))
+            result["rates"][str(workers)] = asyncio.run(measure_rates(served.url, pairs, args.seconds / 2, args.rounds))
+    result["first_tokens"] = asyncio.run(first_tokens(artifact, args.long_tokens, NUM_LONG))
     settings = {name: getattr(args, name) for name in ("documents", "load", "seconds", "rounds")}
     settings["data"] = f"{args.data.parent.name}/{args.data.name.split('.')[0]}"
     command = command_line("benchmarks.explain", sys.argv[1:] if argv is None else argv)
