@@ -112,13 +112,11 @@ def check_runtime(_: Place) -> Finding:
     try:
         import onnxruntime  # noqa: PLC0415 - whether it can be imported is what is checked
     except Exception as error:  # a broken library raises whatever it likes
-        return Finding("runtime", "bad", f"ONNX Runtime: {error}", "pip install 'answer-first[cpu]'")
+        return Finding("runtime", "bad", f"ONNX Runtime: {error}", "in the checkout: pip install -e '.[cpu]'")
     providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
     fact = f"ONNX Runtime {onnxruntime.__version__}: {', '.join(providers)}"
     if Path("/proc/driver/nvidia").exists() and "CUDA" not in providers:
-        return Finding(
-            "runtime", "note", fact, "there is a GPU: pip install 'answer-first[gpu]' in an environment of its own"
-        )
+        return Finding("runtime", "note", fact, "there is a GPU: in an environment of its own: pip install -e '.[gpu]'")
     return Finding("runtime", "good", fact)
 
 
@@ -173,7 +171,7 @@ def check_extras(_: Place) -> Finding:
     """What is optional."""
     missing = [f"{extra} ({what})" for extra, (name, what) in EXTRAS.items() if importlib.util.find_spec(name) is None]
     if missing:
-        fix = "only if you want them: pip install 'answer-first[NAME]'"
+        fix = "only if you want them: in the checkout, pip install -e '.[NAME]'"
         return Finding("extras", "note", f"not installed: {', '.join(missing)}", fix)
     return Finding("extras", "good", f"all of {', '.join(EXTRAS)}")
 

@@ -18,4 +18,6 @@ class Missing(CliError):
     """A package that is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} is not installed: pip install 'answer-first[{extra}]', or `make install-dev`")
+        super().__init__(
+            f"{what} is not installed; in the checkout: pip install -e '.[{extra}]', or `make install-dev`"
+        )

@@ -20,7 +20,7 @@ from typing import IO, Protocol
 import orjson
 
 from cli.errors import CliError
-from cli.tables import Row, kind_of, read_rows, write_rows
+from cli.tables import Row, check_format, read_rows, write_rows
 from relevance.pair import Pair
 from relevance.scoring import FloatArray, expected_score, most_likely_grade
 
@@ -79,7 +79,7 @@ class FileScoring:
             CliError: it cannot be read, a row has no texts, or `out` is there already.
         """
         for path in (source, out):
-            kind_of(path)
+            check_format(path)
         if out.exists():
             raise CliError(f"{out} is there already: remove it, or name another")
         if not out.parent.is_dir():

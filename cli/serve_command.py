@@ -10,13 +10,15 @@ from cli.errors import CliError
 
 def serve(
     context: typer.Context,
-    artifact: Annotated[Path | None, typer.Argument(help="Artifact folder; default: artifacts/default.")] = None,
+    artifact: Annotated[Path | None, typer.Option(help="Artifact folder; default: artifacts/default.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: this machine only.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. Default: 8080.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; default: what pays for this model.")] = None,
     all_settings: Annotated[bool, typer.Option("--all-settings", help="List every setting and end.")] = False,
 ) -> None:
     """Serve an artifact over HTTP: `/score`, `/explain`, and a playground at `/`.
+
+    `answer-first serve my-artifact --port 9000`
 
     Every other setting of the service is a flag too, as in `--max-pack-tokens 128`; `--all-settings` lists them.
     Variables of the form `ANSWER_FIRST_PORT` do the same.
@@ -25,8 +27,11 @@ def serve(
 
     if all_settings:
         main(["--help"])
+    rest = list(context.args)
+    if rest and not rest[0].startswith("-"):  # a folder; behind a flag it is the flag's value
+        artifact = Path(rest.pop(0))
     named = {"--artifact": artifact, "--host": host, "--port": port, "--workers": workers}
     arguments = [text for flag, value in named.items() if value is not None for text in (flag, str(value))]
     if artifact is not None and not artifact.is_dir():
         raise CliError(f"{artifact}: there is no such artifact folder")
-    raise typer.Exit(main([*arguments, *context.args]))
+    raise typer.Exit(main([*arguments, *rest]))

@@ -37,6 +37,16 @@ def kind_of(path: Path) -> str:
     return kind
 
 
+def check_format(path: Path) -> None:
+    """Whether a file of this name can be read or written here.
+
+    Raises:
+        CliError: it cannot.
+    """
+    if kind_of(path) == ".parquet":
+        _parquet()
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """The rows of a file, in order.
 

@@ -97,8 +97,8 @@ class Settings(BaseSettings):
     max_loop_stall_seconds: float = Field(default=30.0, ge=0)
     """An event loop blocked for longer ends the process, for the supervisor to start it anew; 0: never."""
     api_keys_file: Path | None = None
-    """File of API keys, `NAME KEY [admin] [requests=N] [documents=N]` a line; with any key, nothing but the probes is
-    answered without one."""
+    """File of API keys, `NAME KEY [admin] [requests=N] [documents=N]` a line; with any key, nothing but the probes and
+    the playground's files is answered without one."""
     api_keys: SecretStr = SecretStr("")
     """API keys as in the file, separated by `;`. Set the variable: a flag is visible to every user of the machine."""
     handle_key: SecretStr = SecretStr("")

@@ -5,6 +5,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.access import PUBLIC_PATHS
+from service.pages.playground import PUBLIC_PATHS as PAGES
 from service.settings import Settings
 from tests.api.conftest import Serve, Service
 
@@ -18,7 +19,10 @@ async def test_every_route_but_the_listed_ones_asks_for_a_key(serve: Serve) -> N
     async with serve(SETTINGS) as service:
         spec = (await service.client.get("/openapi.json", headers={"x-api-key": KEY})).json()
         documented = [(method.upper(), path) for path, methods in spec["paths"].items() for method in methods]
-        beside = [("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect")]
+        beside = [
+            ("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/docs/docs.js", "/playground/nowhere")
+        ]
+        beside.append(("POST", "/playground/candidate"))
         every = [*documented, *beside, ("GET", "/nowhere"), ("PUT", "/score"), ("OPTIONS", "/score")]
         assert len(documented) > 15
         assert {path for _, path in documented} >= {
@@ -29,6 +33,8 @@ async def test_every_route_but_the_listed_ones_asks_for_a_key(serve: Serve) -> N
             *PUBLIC_PATHS,
         }
         assert {"/livez", "/readyz", "/health", "/ping"} == PUBLIC_PATHS
+        for path in PAGES:
+            assert (await service.client.get(path)).status_code == 200
         for method, path in every:
             response = await service.client.request(method, path)
             assert (response.status_code == 401) == (path not in PUBLIC_PATHS), (method, path)

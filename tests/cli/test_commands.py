@@ -197,12 +197,19 @@ def test_a_file_is_scored_by_the_program_itself(tmp_path: Path) -> None:
     assert again.stderr == f"answer-first: {out} is there already: remove it, or name another\n"
 
 
-def test_serve_serves_and_hands_settings_on() -> None:
-    arguments = ["serve", str(TINY), "--port", "0", "--workers", "2", "--max-documents", "3"]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [str(TINY), "--port", "0", "--workers", "2", "--max-documents", "3"],
+        ["--max-documents", "3", "--artifact", str(TINY), "--workers", "1", "--port", "0"],
+    ],
+    ids=["two workers", "flags first"],
+)
+def test_serve_serves_and_hands_settings_on(arguments: list[str]) -> None:
     script = Path(sysconfig.get_path("scripts")) / "answer-first"
     # The script where it is installed: workers are started from it.
     whole = [str(script)] if script.exists() else [sys.executable, "-m", "cli"]
-    with subprocess.Popen([*whole, *arguments], stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen([*whole, "serve", *arguments], stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             assert process.stderr is not None
             lines = iter(process.stderr)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -166,6 +167,17 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path, name: str, content: b
     source.write_bytes(content)
     with pytest.raises(CliError, match=name):
         run(source, tmp_path / "out.jsonl", Scorer())
+
+
+def test_a_format_that_cannot_be_written_is_refused_before_anything_is_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # what an import of a missing package finds
+    source, scorer = tmp_path / "in.jsonl", Scorer()
+    write_rows(source, ROWS[:2])
+    with pytest.raises(CliError, match=r"pyarrow.* is not installed"):
+        run(source, tmp_path / "out.parquet", scorer)
+    assert scorer.pairs == []
 
 
 def test_rows_of_different_columns_do_not_fit_a_table(tmp_path: Path) -> None:
