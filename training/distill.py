@@ -1,6 +1,6 @@
 """A teacher labels pairs nobody judged: its grade distribution, and for a share of them its explanation.
 
-    python -m training.distill --teacher runs/teacher/checkpoint --data-dir DIR --pairs similarity.jsonl.gz \
+    python -m training.distill --teacher runs/default/checkpoint --data-dir DIR --pairs similarity.jsonl.gz \
         --rows 100000 --explained 5000 --out DIR/teacher.jsonl
 
 Any query with any document will do. The student then trains on the file as on any other: cross-entropy against the
