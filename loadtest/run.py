@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from loadtest.arrivals import due_times
-from loadtest.figures import level_figures
+from loadtest.figures import level_figures, max_late_ms
 from loadtest.knee import Level, knee_of, next_rate
 from loadtest.mix import Requests
 from loadtest.plan import Closed, Open, Plan, Ramp, rate_of
@@ -127,7 +127,8 @@ class Run:
         num_answered -= outcome.warm_up.outcomes["unsent"] + outcome.measured.outcomes["unsent"]
         after = self._metrics.read_settled(before, num_answered)
         figures = {"name": name, "kind": phase.kind, "seconds": phase.seconds, "warm_up_s": phase.warm_up_seconds}
-        figures |= level_figures(outcome, phase.seconds, rate, before, after)
+        told = None if before is None or after is None else after.since(before)
+        figures |= level_figures(outcome, phase.seconds, rate, max_late_ms(self._plan.slo_ms), told)
         if isinstance(phase, Open):
             figures["asked"] = phase.rate
         self._levels.append(figures)

@@ -5,11 +5,13 @@ import pickle
 
 import pytest
 
-from loadtest.figures import agreement, times_ms
+from loadtest.figures import agreement, level_figures, max_late_ms, times_ms
 from loadtest.mix import Request
+from loadtest.processes import Outcome
 from loadtest.scrape import parse
 from loadtest.sender import HUNG_UP, LOST, Answer
 from loadtest.tally import Tally, Times, merged, stages_of
+from loadtest.work import Done
 
 REQUEST = Request(0, "/score", b"{}", num_documents=4)
 TIMING = "tokenise;dur=1.0, queue;dur=2.0, infer;dur=30.0, post;dur=0.5, total;dur=35.0"
@@ -139,3 +141,13 @@ def test_times_that_are_far_apart_disagree() -> None:
     tally = Tally()
     tally.add(REQUEST, answer(seconds=0.060, late=0.0), 1.0)
     assert not agreement(tally, tally, None)["times_agree"]
+
+
+def test_what_counts_as_late_depends_on_what_is_measured() -> None:
+    assert max_late_ms(20.0) == 5.0
+    assert max_late_ms(1000.0) == pytest.approx(20.0)
+    for late_s, kept_up in ((0.004, True), (0.012, False)):
+        tally = Tally()
+        tally.add(REQUEST, answer(late=late_s), 1.0)
+        outcome = Outcome([Done(Tally(), tally, ended_s=1.0)])
+        assert level_figures(outcome, 1.0, 1.0, max_late_ms(400.0), None)["client_kept_up"] == kept_up
