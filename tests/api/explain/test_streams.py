@@ -86,6 +86,16 @@ async def test_a_reader_that_hangs_up_ends_its_decode_within_one_step(live: Live
     assert await live.metric('relevance_explain_given_up_total{reason="cancelled"}') == 1
 
 
+async def test_a_reader_of_several_that_hangs_up_ends_them_all(live: Live) -> None:
+    handles = await live.handles(*(f"cable {n}" for n in range(12)))
+    with live.service.engine.blocked():
+        async with live.stream({"handles": handles}) as events:
+            assert {json.loads((await anext(events)).data)["index"] for _ in range(8)} == set(range(8))
+        await live.wait_for("relevance_explain_streams", 0)
+    await live.assert_nothing_held()
+    assert await live.metric('relevance_explanations_total{outcome="cancelled"}') == 8
+
+
 async def test_one_that_waits_for_json_may_hang_up_too(live: Live) -> None:
     (handle,) = await live.handles("USB-C to USB-C 1 m")
     with live.service.engine.blocked():
