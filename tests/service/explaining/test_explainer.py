@@ -75,6 +75,16 @@ async def test_it_resumes_from_a_scored_pair_only_if_that_was_asked_for() -> Non
         assert (figures.resumed, figures.prefilled, figures.kept_pairs) == (1, 1, 1)
 
 
+async def test_a_prefix_that_was_computed_for_an_explanation_is_held() -> None:
+    engine = FakeEngine()
+    async with running(build=lambda: engine, explain_kv_mib=0) as model:
+        pairs = [Pair("one query", document) for document in ("a", "b")]
+        first, second = [await model.explain(ExplanationRequest(one, 1)) for one in pairs]
+        assert first.done.usage.cached_tokens == 0
+        assert second.done.usage.cached_tokens == len("one query") + 1
+        assert len(engine.prefills) == 1
+
+
 async def test_resumed_or_computed_once_more_it_says_the_same() -> None:
     async with running() as model:
         await model.grade(PAIR, keeps_kv=True)
