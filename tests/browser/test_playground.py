@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Route
 
 from tests.api.test_program import Program, running
 from tests.browser.conftest import DESK, PHONE, Open, Visit
@@ -109,6 +110,27 @@ def test_what_is_wrong_is_said_where_it_is_wrong(visit: Open) -> None:
     there.context.set_offline(False)
     there.score()
     assert problem.is_hidden()
+
+
+def test_what_was_not_scored_in_time_comes_last_and_says_so(visit: Open) -> None:
+    there = visit()
+    there.fill(QUERY, "first", "second")
+    late = {
+        "scored": False,
+        **dict.fromkeys(("grade", "grade_name", "distribution", "score", "truncated", "num_tokens")),
+    }
+
+    def answer_half(route: Route) -> None:
+        body = route.fetch().json()
+        body["results"][0] = {"index": 0, **late}
+        route.fulfill(json={**body, "coverage": 0.5})
+
+    there.page.route("**/score", answer_half)
+    there.score()
+    assert there.page.locator(".card .document").all_inner_texts() == ["second", "first"]
+    assert there.page.locator(".card").last.get_by_text("not scored in time").count() == 1
+    assert there.page.locator(".why").count() == 1
+    assert "50 % scored in time" in there.page.locator(".cost").inner_text()
 
 
 @pytest.fixture(scope="module")
