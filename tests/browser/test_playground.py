@@ -156,6 +156,7 @@ def test_a_key_is_asked_for_and_a_candidate_is_shown_beside_the_artifact(visit: 
     )
     assert shown == other
     assert page.locator(".candidate").get_by_text("same place").count() == 3
+    assert page.locator(".candidate .flip").count() == 0
     assert page.get_by_role("alert").count() == 0
 
 
