@@ -11,6 +11,7 @@ Positions go on where the prompt's ended: under `late` attention from the docume
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def build_answer_row(answers: Sequence[AnswerWork], past: Past, attention: Atten
             bias[start:end, place] = 0.0
         bias[start:end, num_past + start : num_past + end][np.tri(length, dtype=bool)] = 0.0
         position_ids[start:end] = first_position(work, attention) + np.arange(length)
-    input_ids = np.fromiter((token for work in answers for token in work.ids), dtype=np.int64, count=num_tokens)
+    input_ids = np.fromiter(chain.from_iterable([work.ids for work in answers]), dtype=np.int64, count=num_tokens)
     is_late = attention == "late"
     return Row(
         input_ids[None],

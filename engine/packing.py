@@ -11,6 +11,7 @@ Pure numpy; no model, no clock.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,17 +78,19 @@ def _build_plain_row(segments: Sequence[Segment], num_past: int, attention: Atte
     num_tokens = int(ends[-1])
     bias = np.full((num_tokens, num_past + num_tokens), masked_bias, dtype=np.float32)
     position_ids = np.empty(num_tokens, dtype=np.int64)
+    earlier = np.tri(max(lengths), dtype=bool)
     for segment, length, end in zip(segments, lengths, ends.tolist(), strict=True):
         start = end - length
         own = bias[start:end, num_past + start : num_past + end]
         past = bias[start:end, segment.past_start : segment.past_start + segment.past_length]
         past[:] = 0.0
         if attention == "causal":
-            own[np.tri(length, dtype=bool)] = 0.0
+            own[earlier[:length, :length]] = 0.0
         else:
             own[:] = 0.0
         position_ids[start:end] = np.arange(segment.past_length, segment.past_length + length)
-    input_ids = np.fromiter((i for segment in segments for i in segment.ids), dtype=np.int64, count=num_tokens)
+    ids = chain.from_iterable([segment.ids for segment in segments])  # no Python step for each token
+    input_ids = np.fromiter(ids, dtype=np.int64, count=num_tokens)
     return Row(input_ids[None], position_ids[None], bias[None, None], (ends - 1).astype(np.int64))
 
 

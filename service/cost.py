@@ -14,14 +14,14 @@ Robust: a call that takes longer than predicted counts for at most CLIP times th
 grows while errors stay large. So a stall is not believed, and a machine that has become slower is, within tens of
 calls. A call that is faster than predicted is always believed: nothing makes a model faster than it is.
 
-It starts from warm-up, where the best of the runs of each size is taken. Pure: no clock, no thread.
+It starts from warm-up, where the best of the runs of each size is taken. Pure: no clock, no thread. The sums of two
+unknowns are plain floats: numpy's solver for them took longer than building a pack's row.
 """
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 # A call's weight halves every 23 calls.
 FORGETTING = 0.97
@@ -37,6 +37,11 @@ MIN_SECONDS = 1e-9
 Measurement = tuple[int, float]
 """Tokens of one call, and the seconds it took."""
 
+Information = tuple[float, float, float]
+"""The sums of x x, x and 1 over calls, x being tokens in units."""
+Sums = tuple[float, float]
+"""The sums of x y and y, y being seconds."""
+
 
 class CostModel:
     """Seconds of an engine call as a line over its tokens."""
@@ -47,11 +52,12 @@ class CostModel:
 
     def _begin(self, seconds_per_token: float, seconds_per_call: float) -> None:
         self._fit = (seconds_per_token * UNIT_TOKENS, seconds_per_call)
-        anchors = np.array([[tokens / UNIT_TOKENS, 1.0] for tokens in ANCHOR_TOKENS])
-        self._anchor = ANCHOR_CALLS * anchors.T @ anchors
-        self._start = np.array(self._fit)
-        self._information = np.zeros((2, 2))
-        self._seconds = np.zeros(2)
+        sizes = [tokens / UNIT_TOKENS for tokens in ANCHOR_TOKENS]
+        squares, total = sum(size * size for size in sizes), sum(sizes)
+        self._anchor: Information = (ANCHOR_CALLS * squares, ANCHOR_CALLS * total, ANCHOR_CALLS * len(sizes))
+        self._start = self._fit
+        self._information: Information = (0.0, 0.0, 0.0)
+        self._seconds: Sums = (0.0, 0.0)
         self._usual_error = 0.2 * sum(self._fit)
 
     @property
@@ -87,14 +93,19 @@ class CostModel:
         """Learn from one call; a time that is no positive number is ignored."""
         if not (num_tokens > 0 and 0.0 < seconds < math.inf):
             return
-        x = np.array([num_tokens / UNIT_TOKENS, 1.0])
+        x = num_tokens / UNIT_TOKENS
         predicted = self.seconds(num_tokens)
         believed = min(seconds, predicted + CLIP * self._usual_error)
-        self._information = FORGETTING * self._information + np.outer(x, x)
-        self._seconds = FORGETTING * self._seconds + x * believed
-        slowness = self._seconds[1] / (self._information[1] @ self._start)
-        anchor_seconds = self._anchor @ self._start * slowness
-        self._fit = _positive_fit(self._information + self._anchor, self._seconds + anchor_seconds)
+        (xx, x1, ones), (xy, y) = self._information, self._seconds
+        xx, x1, ones = FORGETTING * xx + x * x, FORGETTING * x1 + x, FORGETTING * ones + 1.0
+        xy, y = FORGETTING * xy + x * believed, FORGETTING * y + believed
+        self._information, self._seconds = (xx, x1, ones), (xy, y)
+        (anchor_xx, anchor_x, anchor_ones), (slope, offset) = self._anchor, self._start
+        slowness = y / (x1 * slope + ones * offset)
+        anchor_xy = (anchor_xx * slope + anchor_x * offset) * slowness
+        anchor_y = (anchor_x * slope + anchor_ones * offset) * slowness
+        information = (xx + anchor_xx, x1 + anchor_x, ones + anchor_ones)
+        self._fit = _positive_fit(information, (xy + anchor_xy, y + anchor_y))
         counted = min(abs(seconds - predicted), MAX_ERROR_GROWTH * self._usual_error)
         self._usual_error = max(self._usual_error + ERROR_GAIN * (counted - self._usual_error), 1e-6)
 
@@ -111,11 +122,13 @@ class CostModel:
         return share / (1 - share) * self.seconds_per_call / self.seconds_per_token
 
 
-def _positive_fit(information: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[float, float]:
+def _positive_fit(information: Information, seconds: Sums) -> tuple[float, float]:
     """The (a, b) with a > 0 and b >= 0 that fit best."""
-    per_token, per_call = (float(one) for one in np.linalg.solve(information, seconds))
+    (xx, x, ones), (xy, y) = information, seconds
+    determinant = xx * ones - x * x  # positive: the anchor has two sizes
+    per_token, per_call = (ones * xy - x * y) / determinant, (xx * y - x * xy) / determinant
     if per_call < 0.0:
-        per_token, per_call = float(seconds[0] / information[0, 0]), 0.0
+        per_token, per_call = xy / xx, 0.0
     if per_token < MIN_SECONDS:
-        per_token, per_call = MIN_SECONDS, max(float(seconds[1] / information[1, 1]), 0.0)
+        per_token, per_call = MIN_SECONDS, max(y / ones, 0.0)
     return per_token, per_call
