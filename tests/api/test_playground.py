@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from relevance.pair import Pair
 from relevance.scoring import expected_score
@@ -17,7 +18,7 @@ from service.shadow import MAX_WAITING, Shadow
 from service.shadow_metrics import ShadowMetrics
 from tests.api.conftest import Service
 from tests.api.test_hot_swap import NEW, OLD
-from tests.api.test_shadow import shadowed, until
+from tests.api.test_shadow import SETTINGS, shadowed, until
 from tests.fakes import FakeEngine, expected_distribution
 
 BODY = {"query": "q", "documents": ["one", "two"]}
@@ -74,6 +75,18 @@ async def test_the_candidate_gives_its_own_scores() -> None:
             assert (await service.client.post(PATH, json=bad)).status_code == 422
 
 
+async def test_what_a_candidate_scores_is_taken_from_the_allowance_of_the_key() -> None:
+    keys = SecretStr("page a-key-with-few-documents documents=0.01")
+    async with shadowed(SETTINGS.model_copy(update={"api_keys": keys})) as (service, candidate):
+        service.client.headers["x-api-key"] = "a-key-with-few-documents"
+        await until(service, "relevance_shadow_ready", 1)
+        assert (await service.client.post(PATH, json=BODY)).status_code == 200
+        candidate.forget()
+        refused = await service.client.post(PATH, json=BODY)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
+        assert candidate.packs == []
+
+
 async def test_who_asks_a_candidate_too_much_is_told_to_come_later_and_it_goes_on_after_a_failure() -> None:
     candidate = FakeEngine()
     async with shadowed(candidate=candidate) as (service, _):
@@ -105,13 +118,14 @@ async def test_a_candidate_that_ends_leaves_nobody_waiting() -> None:
     with candidate.blocked():
         running = shadow.ask([Pair("q", "running")])
         await asyncio.to_thread(candidate.wait_for_call)
-        waiting = shadow.ask([Pair("q", "waiting")])
+        waiting = [shadow.ask([Pair("q", f"waiting {place}")]) for place in range(2)]
         shadow.stop()
         with pytest.raises(NotReadyError):
             shadow.ask([Pair("q", "too late")])
     assert (await asyncio.wrap_future(running)).shape == (1, NEW.manifest.spec.scale.num_grades)
-    with pytest.raises(NotReadyError, match="has ended"):
-        await asyncio.wrap_future(waiting)
+    for one in waiting:
+        with pytest.raises(NotReadyError, match="has ended"):
+            await asyncio.wait_for(asyncio.wrap_future(one), timeout=10)
 
 
 async def test_pages_may_be_kept_only_if_asked_for_again(service: Service) -> None:

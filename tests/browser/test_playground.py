@@ -15,7 +15,7 @@ from tests.api.test_program import Program, running
 from tests.browser.conftest import DESK, PHONE, Open, Visit
 
 QUERY = "usb c cable"
-DOCUMENTS = ["HDMI cable", "USB-C to USB-C 1 m", "<img src=x onerror=alert(1)> & wool socks"]
+DOCUMENTS = ["HDMI cable", "USB-C to USB-C 1 m", "<img src=x onerror=alert(1)> & wool socks " + "o" * 150]
 KEY = "a-key-for-the-playground"
 
 

@@ -1,5 +1,7 @@
 """The playground's explanations: asked for by a click, streamed into the card, quotes marked."""
 
+import json
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -27,6 +29,27 @@ def test_an_explanation_streams_in_and_its_quotes_are_marked(visit: Open) -> Non
     assert button.get_attribute("aria-expanded") == "true"
     button.click()
     assert not card.locator(".reason").is_visible()
+
+
+def test_quotes_are_marked_where_they_stand_and_a_criterion_is_shown_as_it_is(visit: Open) -> None:
+    there = scored(visit())
+    card = there.page.locator(".card", has_text="USB-C to USB-C 1 m")
+    told = [
+        ("grade", {"grade": 0}),
+        ("delta", {"step": "coverage", "text": "2"}),
+        ("step", {"step": "coverage", "value": 2}),
+        ("step", {"step": "evidence", "value": ["usb - c 1 m", "hdmi"]}),
+        ("step", {"step": "missing", "value": []}),
+    ]
+    body = "".join(f"event: {event}\ndata: {json.dumps(data)}\n\n" for event, data in told)
+    there.page.route("**/explain", lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    card.locator(".why").click()
+    card.locator(".end.failed").wait_for()
+    assert card.locator(".document mark").all_inner_texts() == ["USB-C 1 m"]
+    assert card.locator(".quote").all_inner_texts() == ["usb - c 1 m", "hdmi"]
+    assert card.locator(".step-coverage .pip.full").count() == 2
+    assert card.get_by_role("img", name="2 of 3").count() == 1
+    assert card.locator(".step-missing dd").inner_text() == "none"
 
 
 def test_a_line_that_breaks_in_the_middle_of_an_explanation_is_no_explanation(visit: Open) -> None:
