@@ -50,6 +50,7 @@ class GraphSession:
         self.present_names = [f"present.{i}.{kind}" for i in layers for kind in ("key", "value")]
         self.kv_type = _float_type(self.graph.kv_dtype)
         self._bias_type = _float_type(self.graph.bias_dtype)
+        onnxruntime.disable_telemetry_events()  # its Linux builds have some
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
