@@ -27,7 +27,7 @@ def loadtest() -> str:
             level["name"],
             _load(level),
             f"{level['goodput_rps']:.1f}/s",
-            f"{level['good_share']:.1%}",
+            "-" if level["good_share"] is None else f"{level['good_share']:.1%}",
             f"{level['documents_per_s']:.0f}",
             *(_milliseconds(level["answer_ms"][name]) for name in ("p50", "p95", "p99")),
             str(sum(level["outcomes"].get(name, 0) for name in ("refused", "expired"))),
