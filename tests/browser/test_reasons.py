@@ -1,12 +1,16 @@
 """The playground's explanations: asked for by a click, streamed into the card, quotes marked."""
 
 import json
+import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Route
 
 from tests.browser.conftest import DESK, PHONE, Open, Visit
 from tests.browser.test_playground import scored
+
+STEPS = ["wants", "exactness", "coverage", "topicality", "context", "evidence", "missing", "verdict"]
 
 
 def explained(visit: Visit) -> Visit:
@@ -19,7 +23,7 @@ def test_an_explanation_streams_in_and_its_quotes_are_marked(visit: Open) -> Non
     there = explained(visit())
     card = there.page.locator(".card").first
     names = card.locator(".steps dt").all_inner_texts()
-    assert names == ["wants", "exactness", "coverage", "topicality", "context", "evidence", "missing", "verdict"]
+    assert names == STEPS
     assert card.locator(".step-verdict .badge").inner_text() in card.locator(".head .badge").inner_text()
     assert card.locator(".streaming").count() == 0
     quotes = card.locator(".step-evidence .quote").count()
@@ -50,6 +54,25 @@ def test_quotes_are_marked_where_they_stand_and_a_criterion_is_shown_as_it_is(vi
     assert card.locator(".step-coverage .pip.full").count() == 2
     assert card.get_by_role("img", name="2 of 3").count() == 1
     assert card.locator(".step-missing dd").inner_text() == "none"
+
+
+def test_a_line_that_breaks_is_taken_up_where_it_broke(visit: Open) -> None:
+    there = scored(visit())
+    cuts = iter([3, 1])
+    behind: list[str | None] = []
+
+    def cut(route: Route) -> None:
+        behind.append(route.request.headers.get("last-event-id"))
+        events = route.fetch().text().split("\n\n")
+        kept = next(cuts, len(events))
+        route.fulfill(content_type="text/event-stream", body="\n\n".join(events[:kept]) + "\n\n")
+
+    there.page.route(re.compile(r"/explain(/|$)"), cut)
+    there.page.locator(".why").first.click()
+    there.page.locator(".reason .end", has_text="tokens in").wait_for()
+    assert [place and place.partition("-")[0] for place in behind] == [None, "2", "3"]
+    assert there.page.locator(".steps dt").all_inner_texts() == STEPS
+    assert there.page.locator(".steps").inner_text() == explained(visit()).page.locator(".steps").inner_text()
 
 
 def test_a_line_that_breaks_in_the_middle_of_an_explanation_is_no_explanation(visit: Open) -> None:

@@ -1,6 +1,7 @@
 // What the page asks of the service. Paths are relative to the page, so that it works behind a proxy's prefix too.
 
 const KEY_PLACE = "answer-first-key";
+const MAX_RESUMES = 3;
 
 /** An error as the service said it, or as the network did. */
 export class Problem extends Error {
@@ -15,8 +16,9 @@ export const key = {
   set: (value) => (value ? sessionStorage.setItem(KEY_PLACE, value) : sessionStorage.removeItem(KEY_PLACE)),
 };
 
-async function call(path, { body, accept = "application/json", signal } = {}) {
+async function call(path, { body, accept = "application/json", signal, lastEvent } = {}) {
   const headers = { accept };
+  if (lastEvent) headers["last-event-id"] = lastEvent;
   if (key.get()) headers.authorization = `Bearer ${key.get()}`;
   if (body !== undefined) headers["content-type"] = "application/json";
   let response;
@@ -62,17 +64,29 @@ export async function candidate({ query, documents, instruction }, signal) {
   return (await call("playground/candidate", { body, signal })).json();
 }
 
-/** The events of an explanation, as `{event, data}`; an `error` event is thrown. */
+/** The events of an explanation, as `{event, data}`, each once however often the line breaks; an `error` event is thrown. */
 export async function* explain(body, signal) {
-  const response = await call("explain", { body, accept: "text/event-stream", signal });
-  let isWhole = false;
-  for await (const { event, data } of readEvents(response.body)) {
-    if (event === "error") throw new Problem(data.error.message, { code: data.error.code });
-    isWhole = event === "done";
-    yield { event, data };
+  let ask = { path: "explain", body };
+  let stream = null;
+  for (let resumes = 0; ; resumes++) {
+    try {
+      const response = await call(ask.path, { ...ask, accept: "text/event-stream", signal });
+      for await (const { event, data, id } of readEvents(response.body)) {
+        if (event === "error") throw new Problem(data.error.message, { code: data.error.code });
+        if (event === "grade") stream = data.stream_url;
+        if (id) ask.lastEvent = id;
+        yield { event, data };
+        if (event === "done") return;
+      }
+      throw interrupted();
+    } catch (error) {
+      if (error.code !== "interrupted" || !stream || resumes === MAX_RESUMES) throw error;
+      ask = { path: stream.replace(/^\//, ""), lastEvent: ask.lastEvent };
+    }
   }
-  if (!isWhole) throw new Problem("The line broke before the explanation ended.", { code: "interrupted" });
 }
+
+const interrupted = () => new Problem("The line broke before the explanation ended.", { code: "interrupted" });
 
 /** `tokenise;dur=0.078, queue;dur=0.080` as [["tokenise", 0.078], ...]. */
 export function readTiming(header) {
@@ -91,11 +105,11 @@ export async function* readEvents(stream) {
     for (const block of blocks) {
       const fields = { event: "message", data: [] };
       for (const line of block.split("\n")) {
-        const match = /^(event|data): ?(.*)$/.exec(line);
-        if (match?.[1] === "event") fields.event = match[2];
-        else if (match) fields.data.push(match[2]);
+        const match = /^(event|data|id): ?(.*)$/.exec(line);
+        if (match?.[1] === "data") fields.data.push(match[2]);
+        else if (match) fields[match[1]] = match[2];
       }
-      if (fields.data.length) yield { event: fields.event, data: JSON.parse(fields.data.join("\n")) };
+      if (fields.data.length) yield { ...fields, data: JSON.parse(fields.data.join("\n")) };
     }
   }
 }
@@ -110,7 +124,7 @@ async function* texts(stream) {
     }
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("The line broke before the explanation ended.", { code: "interrupted" });
+    throw interrupted();
   } finally {
     await reader.cancel().catch(() => {});
   }
