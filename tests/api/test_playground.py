@@ -16,7 +16,7 @@ from service.pages.samples import Sample, read_samples
 from service.settings import Settings
 from service.shadow import MAX_WAITING, Shadow
 from service.shadow_metrics import ShadowMetrics
-from tests.api.conftest import Service
+from tests.api.conftest import Serve, Service
 from tests.api.test_hot_swap import NEW, OLD
 from tests.api.test_shadow import SETTINGS, shadowed, until
 from tests.fakes import FakeEngine, expected_distribution
@@ -133,3 +133,10 @@ async def test_pages_may_be_kept_only_if_asked_for_again(service: Service) -> No
     assert response.headers.get_list("cache-control") == ["no-cache"]
     assert response.headers["content-type"].startswith("text/javascript")
     assert (await service.client.get("/playground/../app.py")).status_code == 404
+
+
+async def test_a_service_without_it_has_no_such_page(serve: Serve) -> None:
+    async with serve(Settings(max_pack_tokens=64, playground=False)) as plain:
+        for path in ("/", "/playground/about", "/playground/app.js"):
+            assert (await plain.client.get(path)).status_code == 404
+        assert (await plain.client.get("/docs")).status_code == 200

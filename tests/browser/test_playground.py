@@ -189,12 +189,6 @@ def test_the_snippets_ask_what_the_page_asked(visit: Open, program: Program) -> 
         assert top in {f"{float(number):.3f}" for number in re.findall(r"\d\.\d+", said)}, tab
 
 
-def test_a_service_without_it_has_no_such_page(carded: Path) -> None:
-    with running("--artifact", str(carded), "--no-playground") as plain:
-        assert httpx.get(plain.url).status_code == 404
-        assert httpx.get(f"{plain.url}/playground/about").status_code == 404
-
-
 def test_the_interface_is_shown_without_another_host(visit: Open, program: Program) -> None:
     there = visit(f"{program.url}/docs")
     there.page.get_by_text("Grade documents for a query").first.wait_for()

@@ -199,7 +199,7 @@ def test_a_file_is_scored_by_the_program_itself(tmp_path: Path) -> None:
 
 def test_a_file_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    rows = [json.dumps({"query": f"q {i % 9}", "document": f"usb cable {i} " * 9}) for i in range(3000)]
+    rows = [json.dumps({"query": f"q {i % 9}", "document": f"usb cable {i} " * 9}) for i in range(1500)]
     source.write_text("\n".join(rows))
     arguments = ["score", "-f", str(source), "-o", str(out), "--artifact", str(TINY)]
     partial = tmp_path / "out.jsonl.partial"
@@ -211,7 +211,7 @@ def test_a_file_that_was_interrupted_goes_on(tmp_path: Path) -> None:
         one.send_signal(signal.SIGINT)
         _, said = one.communicate(timeout=60)
     assert one.returncode == 130
-    assert re.fullmatch(r"answer-first: stopped after \d+ of 3000 rows; the same command goes on from there\n", said)
+    assert re.fullmatch(r"answer-first: stopped after \d+ of 1500 rows; the same command goes on from there\n", said)
     assert not out.exists()
     assert command(*arguments).returncode == 0
     assert [json.loads(line)["document"] for line in out.read_text().splitlines()] == [
