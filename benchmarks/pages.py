@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks.blocks import arms, code, explanations, load, operations, quality, rules, speed
+from benchmarks.blocks import arms, code, explanations, hot_path, load, operations, quality, rules, speed
 from benchmarks.blocks.tables import ROOT
 
 PAGES = (
@@ -57,6 +57,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "soak": operations.soak,
     "overload": load.overload,
     "overhead": load.overhead,
+    "hot_path": hot_path.hot_path,
 }
 
 

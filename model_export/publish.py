@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from engine.local import LocalScorer, self_test
 from engine.ort import OrtEngine
-from model_export.backbone import build_graph, graph_info
+from model_export.backbone import build_answers, build_graph, graph_info
 from model_export.checkpoint import Checkpoint, load_checkpoint
 from model_export.errors import ExportError
 from model_export.pairs import builtin_pairs, golden_pairs, renderable, sample_pairs
@@ -30,6 +30,7 @@ from model_export.parity import Thresholds, check, compare, decided_flips, torch
 from model_export.profiles import make_profiles
 from model_export.widen import widen
 from relevance.artifact import (
+    ANSWER_GRAPH_FILE,
     FORMAT_VERSION,
     GRAPH_FILE,
     MANIFEST_FILE,
@@ -52,7 +53,7 @@ from relevance.provenance import current_commit, now_utc, versions
 from relevance.scoring import FloatArray
 from relevance.spec import describe
 
-PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-genai", "onnxscript", "torch", "transformers")
+PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "torch", "transformers")
 INLINE_BYTES = 100_000_000
 """A graph whose weights take more keeps them in `model.onnx.data`: protobuf ends at 2 GB, and loads slowly before."""
 
@@ -153,16 +154,19 @@ class _Stage:
         """A folder with graph and tokenizer, no manifest yet."""
         folder = self._work / precision
         folder.mkdir()
-        self._save(build_graph(self._checkpoint, precision, self._options.target, self._work), folder)
+        self._save(build_graph(self._checkpoint, precision, self._options.target), folder / GRAPH_FILE)
+        answers = build_answers(self._checkpoint, precision, self._options.target)
+        if answers is not None:
+            self._save(answers, folder / ANSWER_GRAPH_FILE)
         (folder / TOKENIZER_FILE).write_text(self._checkpoint.tokenizer.to_json(), encoding="utf-8")
         return folder
 
-    def _save(self, model: ir.Model, folder: Path) -> None:
+    def _save(self, model: ir.Model, path: Path) -> None:
         num_bytes = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-        external = f"{GRAPH_FILE}.data" if num_bytes > INLINE_BYTES else None
+        external = f"{path.name}.data" if num_bytes > INLINE_BYTES else None
         if external is None:
             model = ir.external_data.load_to_model(model)
-        ir.save(model, folder / GRAPH_FILE, external_data=external)
+        ir.save(model, path, external_data=external)
 
     def _runnable(self, folder: Path, precision: Precision) -> Path:
         """Where a graph lies that computes the same on a CPU."""
@@ -171,7 +175,7 @@ class _Stage:
         twin = folder.with_name(f"{folder.name}-widened")
         if not twin.exists():
             twin.mkdir()
-            self._save(widen(ir.load(folder / GRAPH_FILE)), twin)
+            self._save(widen(ir.load(folder / GRAPH_FILE)), twin / GRAPH_FILE)
         return twin
 
     def _judge(self, compared: str, reference: FloatArray, other: FloatArray, precision: Precision) -> Agreement:

@@ -1,45 +1,51 @@
-"""Qwen3 of any size as an ONNX graph under the engine contract.
+"""Qwen3 of any size as an ONNX graph under the engine contract, emitted op by op from the checkpoint's weights.
 
-The graph comes from `onnxruntime_genai.models.builder`, which fuses attention (GroupQueryAttention), RMSNorm and
-rotary embedding and leaves the head out. This pass makes it the contract's:
+In one of two forms:
 
-1. GroupQueryAttention gets `position_ids` and `attention_bias`, inputs the builder leaves empty: the bias is what
-   lets many documents lie in one row, the positions what restarts each behind its prefix.
-2. The lengths it wants (`seqlens_k` = P + S - 1, `total_sequence_length` = P + S) come from the bias' shape instead
-   of an attention mask, which goes away.
-3. The last layer goes on behind its attention with `output_positions` only.
-4. Two heads instead of none: the K rows of the grades in float32, and the whole vocabulary for `vocab_rows`; where
-   the checkpoint ties them, the latter is the transposed token embedding, stored once.
-5. Residual and norm become two operators. The builder's SkipSimplifiedLayerNormalization has a slow CPU kernel.
+    operator   `Attention` and `RMSNormalization` of opset 23, for processors and CUDA: Attention takes the bias that
+               lets many documents lie in one row, a past, shared heads, and on CUDA float16 or bfloat16
+    plain      only operators that TensorRT's parser has long known (opset 20); TensorRT does the fusing
 
-GroupQueryAttention ignores `position_ids` in a first prompt, when nothing is past. The contract's null slot sees
-to it that something always is.
+Not `GroupQueryAttention`, the fused operator that exporters use: on a processor it takes three times as long as
+Attention under a bias (docs/log.md), and CUDA's kernel refused a bias until lately and now computes it unfused.
+
+In both the last layer goes on behind its keys and values with `output_positions` only, as in the other graphs. Norms
+are computed in float32 whatever the type of the states: a square overflows float16 from 256 on. Keys and values leave
+as the manifest's `kv_dtype`.
+
+    h  <- h + o(attention(rope(norm(q h')), rope(norm(k h')), v h'))      h' = norm(h)
+    h  <- h + down(silu(gate h') * up h')
+
+Shapes: S tokens in one row, T = P + S slots, N output positions, H hidden, D head size.
 """
 
-import contextlib
-import sys
-from pathlib import Path
-
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.convenience import replace_all_uses_with
-from onnx_ir.passes.common import RemoveUnusedNodesPass
-from onnxruntime_genai.models import builder  # type: ignore[import-untyped]
+from onnxscript import GraphBuilder
 from transformers import PreTrainedModel
 
-from model_export.contract import FLOATS, ContractInputs, make_inputs, set_outputs
+from model_export.contract import (
+    FLOATS,
+    IR_VERSION,
+    AttentionForm,
+    ContractInputs,
+    cast_inputs,
+    cast_present,
+    make_inputs,
+    new_graph,
+    set_outputs,
+)
 from model_export.errors import ExportError
+from model_export.plain_attention import Heads, attend_plainly
 from relevance.artifact import GraphInfo
 
 EMBEDDING = "model.embed_tokens.weight"
 LABEL_HEAD = "label_head.weight"
 MASKED_BIAS = -60.0
 """See `bert_graph`."""
-
-_ATTENTION = "GroupQueryAttention"
-_SKIP_NORM = "SkipSimplifiedLayerNormalization"
-_BUILDER_OPTIONS = ["exclude_lm_head=true", "fuse_qk_norm_gqa=false", "hf_remote=false"]
+NUMPY_TYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
 def qwen_graph_info(model: PreTrainedModel, dtype: str) -> GraphInfo:
@@ -62,130 +68,165 @@ def qwen_graph_info(model: PreTrainedModel, dtype: str) -> GraphInfo:
 
 
 def build_qwen_graph(
-    model: PreTrainedModel, folder: Path, label_token_ids: tuple[int, ...], dtype: str, work: Path
+    model: PreTrainedModel, info: GraphInfo, label_token_ids: tuple[int, ...], dtype: str, form: AttentionForm
 ) -> ir.Model:
-    """The graph of the checkpoint in `folder`; its weights stay in files under `work` until it is saved."""
-    built = _run_builder(folder, dtype, work / f"builder-{dtype}")
-    graph, info = built.graph, qwen_graph_info(model, dtype)
-    attentions = [node for node in graph if node.op_type == _ATTENTION]
-    if len(attentions) != info.num_layers:
-        raise ExportError(f"the builder made {len(attentions)} {_ATTENTION} nodes for {info.num_layers} layers")
-    inputs = make_inputs(info)
-    rewrite = _Rewrite(graph, inputs)
-    rewrite.attend(attentions)
-    hidden = rewrite.read_positions(attentions[-1])
-    logits = _Heads(graph, model, dtype).append(hidden, inputs.vocab_rows, label_token_ids)
-    set_outputs(graph, info, logits, [(node.outputs[1], node.outputs[2]) for node in attentions])
-    graph.inputs.clear()
-    graph.inputs.extend(inputs.in_order)
-    graph.register_initializer(inputs.vocab_rows)
-    RemoveUnusedNodesPass()(built)
-    graph.sort()
-    return built
+    """The graph of `model` in `dtype`, label head cut to `label_token_ids`; `form` is "operator" or "plain".
+
+    Raises:
+        ExportError: a rotary embedding or a layer that this graph has no form for.
+    """
+    config = model.config
+    if config.rope_parameters["rope_type"] != "default" or config.attention_bias:
+        raise ExportError("the graph knows Qwen3's default rotary embedding and no bias in attention")
+    inputs = make_inputs(info, form)
+    graph = new_graph(inputs, form, "qwen_decoder")
+    builder = GraphBuilder(graph)
+    decoder = _Decoder(model, builder, dtype, form)
+    hidden, present = decoder.layers(cast_inputs(builder, inputs, dtype))
+    present = cast_present(builder, present, dtype, info)
+    set_outputs(graph, info, decoder.heads(hidden, inputs.vocab_rows, label_token_ids), present)
+    for node in graph:
+        node.metadata_props.clear()  # the builder's debugging notes
+    return ir.Model(graph, ir_version=IR_VERSION, producer_name="model_export")
 
 
-def _run_builder(folder: Path, dtype: str, out: Path) -> ir.Model:
-    if (out / "model.onnx").is_file():  # the int8 graph starts from the float32 one
-        return ir.load(out / "model.onnx")
-    precision, provider = ("fp32", "cpu") if dtype == "float32" else ("fp16", "cuda")
-    where = (str(folder), str(folder), str(out), precision, provider, str(out / "cache"))
-    with contextlib.redirect_stdout(sys.stderr):
-        options = builder.parse_extra_options(*where, list(_BUILDER_OPTIONS))
-        builder.create_model(*where, **options)
-    return ir.load(out / "model.onnx")
+class _Decoder:
+    """Emits the nodes of one checkpoint into one builder."""
 
+    def __init__(self, model: PreTrainedModel, builder: GraphBuilder, dtype: str, form: AttentionForm) -> None:
+        self._config = model.config
+        self._state = model.state_dict()
+        self._builder = builder
+        self._op = builder.op
+        self._form = form
+        self._numpy_type = NUMPY_TYPES[dtype]
+        self._type = FLOATS[dtype]
+        self._is_float32 = dtype == "float32"
+        config = model.config
+        self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, config.head_dim)
 
-class _Rewrite:
-    """Steps 1 to 3 and 5 of the module docstring."""
+    def _constant(self, name: str, array: NDArray[np.generic]) -> ir.Value:
+        existing: ir.Value | None = self._builder.graph.initializers.get(name)
+        if existing is not None:
+            return existing
+        return self._builder.initializer(ir.tensor(np.ascontiguousarray(array), name=name), qualify=False)
 
-    def __init__(self, graph: ir.Graph, inputs: ContractInputs) -> None:
-        self._graph = graph
-        self._inputs = inputs
+    def _weight(self, name: str, *, transposed: bool = False) -> ir.Value:
+        array = self._state[name].detach().float().numpy()
+        return self._constant(name, (array.T if transposed else array).astype(self._numpy_type))
 
-    def attend(self, attentions: list[ir.Node]) -> None:
-        """Feed the contract's inputs to every attention node."""
-        old = {value.name: value for value in self._graph.inputs}
-        for value in self._inputs.in_order:
-            if value.name in old:
-                replace_all_uses_with(old[value.name], value)
-        tape = ir.tape.Tape()
-        total = tape.op("Shape", [self._inputs.attention_bias], {"start": 3, "end": 4})
-        total = tape.op("Cast", [total], {"to": ir.DataType.INT32})
-        one = tape.op("Constant", [], {"value": ir.tensor(np.ones(1, dtype=np.int32))})
-        last = tape.op("Sub", [total, one])
-        self._graph.insert_before(attentions[0], tape.nodes)
-        for node in attentions:
-            for index, value in (
-                (5, last),
-                (6, total),
-                (9, self._inputs.position_ids),
-                (10, self._inputs.attention_bias),
-            ):
-                node.replace_input_with(index, value)
+    def _linear(self, hidden: ir.Value, name: str) -> ir.Value:
+        return self._op.MatMul(hidden, self._weight(f"{name}.weight", transposed=True))
 
-    def read_positions(self, last_attention: ir.Node) -> ir.Value:
-        """Cut the row to `output_positions` behind the last attention; the final hidden states [1, N, H]."""
-        attended = last_attention.outputs[0]
-        norms = [node for node in self._graph if node.op_type == _SKIP_NORM]
-        after = norms[-2]  # the last layer's; the final one is norms[-1]
-        residual = after.inputs[0]
-        assert residual is not None
-        for value, readers in ((attended, [n for n, _ in attended.uses()]), (residual, [after])):
-            tape = ir.tape.Tape()
-            cut = tape.op("Gather", [value, self._inputs.output_positions], {"axis": 1})
-            self._graph.insert_before(readers[0], tape.nodes)
-            for reader in readers:
-                reader.replace_input_with(list(reader.inputs).index(value), cut)
-        return self._split_norms(norms)
+    def _norm(self, hidden: ir.Value, name: str) -> ir.Value:
+        op, epsilon = self._op, self._config.rms_norm_eps
+        if self._form == "operator":
+            return op.RMSNormalization(hidden, self._weight(f"{name}.weight"), axis=-1, epsilon=epsilon, stash_type=1)
+        exact = hidden if self._is_float32 else op.Cast(hidden, to=FLOATS["float32"])
+        mean = op.ReduceMean(op.Mul(exact, exact), [-1], keepdims=1)
+        length = op.Sqrt(op.Add(mean, self._constant("norm.epsilon", np.array(epsilon, np.float32))))
+        scaled = op.Div(exact, length)
+        scaled = scaled if self._is_float32 else op.Cast(scaled, to=self._type)
+        return op.Mul(scaled, self._weight(f"{name}.weight"))
 
-    def _split_norms(self, norms: list[ir.Node]) -> ir.Value:
-        """Sum, then norm; the last norm's output."""
-        for node in norms:
-            summed, norm = node.inputs[:2], node.inputs[2]
-            tape = ir.tape.Tape()
-            total = tape.op("Add", summed)
-            normed = tape.op("SimplifiedLayerNormalization", [total, norm], dict(node.attributes))
-            self._graph.insert_before(node, tape.nodes)
-            replace_all_uses_with(node.outputs[0], normed, replace_graph_outputs=True)
-            if len(node.outputs) > 3:
-                replace_all_uses_with(node.outputs[3], total)
-            self._graph.remove(node, safe=True)
-        return normed
+    def layers(self, inputs: ContractInputs) -> tuple[ir.Value, list[tuple[ir.Value, ir.Value]]]:
+        """Last states [1, N, H] normalised, and present (key, value) of every layer, of the states' type."""
+        hidden = self._op.Gather(self._weight(EMBEDDING), inputs.input_ids)
+        angles = self._angles(inputs.position_ids)
+        last = self._config.num_hidden_layers - 1
+        present = []
+        for layer in range(self._config.num_hidden_layers):
+            asked = inputs.output_positions if layer == last else None
+            hidden, key_value = self._layer(hidden, layer, (inputs.attention_bias, angles), inputs.past[layer], asked)
+            present.append(key_value)
+        return self._norm(hidden, "model.norm"), present
 
+    def _angles(self, position_ids: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Cosines and sines [1, 1, S, D] of every token's rotation, computed in float32."""
+        op, size = self._op, self._heads.size
+        exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
+        frequencies = 1.0 / (np.float32(self._config.rope_parameters["rope_theta"]) ** exponents)
+        both = np.concatenate([frequencies, frequencies]).astype(np.float32)
+        positions = op.Cast(op.Unsqueeze(position_ids, [1, 3]), to=FLOATS["float32"])
+        angles = op.Mul(positions, self._constant("rope.frequencies", both))
+        cosine, sine = op.Cos(angles), op.Sin(angles)
+        return (cosine, sine) if self._is_float32 else (op.Cast(cosine, to=self._type), op.Cast(sine, to=self._type))
 
-class _Heads:
-    """Step 4: from final hidden states to logits."""
+    def _rotate(self, states: ir.Value, angles: tuple[ir.Value, ir.Value]) -> ir.Value:
+        """[1, heads, S, D] turned by `angles`."""
+        op, half = self._op, self._heads.size // 2
+        first, second = op.Slice(states, [0], [half], [3]), op.Slice(states, [half], [2 * half], [3])
+        swapped = op.Concat(op.Neg(second), first, axis=3)
+        return op.Add(op.Mul(states, angles[0]), op.Mul(swapped, angles[1]))
 
-    def __init__(self, graph: ir.Graph, model: PreTrainedModel, dtype: str) -> None:
-        self._graph = graph
-        self._model = model
-        self._dtype = dtype
+    def _by_head(self, projected: ir.Value, num_heads: int, norm: str | None = None) -> ir.Value:
+        """[1, S, heads * D] to [1, heads, S, D], each head normalised by `norm`."""
+        split = self._op.Reshape(projected, [0, -1, num_heads, self._heads.size])
+        if norm is not None:
+            split = self._norm(split, norm)
+        return self._op.Transpose(split, perm=[0, 2, 1, 3])
 
-    def _initializer(self, name: str, array: NDArray[np.generic]) -> ir.Value:
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-        self._graph.register_initializer(value)
-        return value
+    def _layer(
+        self,
+        hidden: ir.Value,
+        layer: int,
+        row: tuple[ir.Value, tuple[ir.Value, ir.Value]],
+        past: tuple[ir.Value, ir.Value],
+        asked: ir.Value | None,
+    ) -> tuple[ir.Value, tuple[ir.Value, ir.Value]]:
+        """One transformer layer: states [1, S, H], or [1, N, H] of the positions `asked`; present (key, value).
 
-    def append(
+        `row` is the bias [1, 1, S, T] and the angles of the row's tokens.
+        """
+        op, name = self._op, f"model.layers.{layer}"
+        (bias, angles), heads = row, self._heads
+        normed = self._norm(hidden, f"{name}.input_layernorm")
+        key = self._by_head(self._linear(normed, f"{name}.self_attn.k_proj"), heads.num_kv, f"{name}.self_attn.k_norm")
+        value = self._by_head(self._linear(normed, f"{name}.self_attn.v_proj"), heads.num_kv)
+        key, query_angles = self._rotate(key, angles), angles
+        if asked is not None:
+            hidden, normed = op.Gather(hidden, asked, axis=1), op.Gather(normed, asked, axis=1)
+            bias = op.Gather(bias, asked, axis=2)
+            query_angles = (op.Gather(angles[0], asked, axis=2), op.Gather(angles[1], asked, axis=2))
+        query = self._by_head(self._linear(normed, f"{name}.self_attn.q_proj"), heads.num, f"{name}.self_attn.q_norm")
+        query = self._rotate(query, query_angles)
+        attended, present = self._attend((query, key, value), bias, past)
+        hidden = op.Add(self._linear(attended, f"{name}.self_attn.o_proj"), hidden)
+        normed = self._norm(hidden, f"{name}.post_attention_layernorm")
+        gate = self._linear(normed, f"{name}.mlp.gate_proj")
+        inner = op.Mul(op.Mul(gate, op.Sigmoid(gate)), self._linear(normed, f"{name}.mlp.up_proj"))
+        return op.Add(self._linear(inner, f"{name}.mlp.down_proj"), hidden), present
+
+    def _attend(
+        self, states: tuple[ir.Value, ir.Value, ir.Value], bias: ir.Value, past: tuple[ir.Value, ir.Value]
+    ) -> tuple[ir.Value, tuple[ir.Value, ir.Value]]:
+        """What queries [1, heads, S, D] read of keys and values behind the past, [1, S, heads * D]; present."""
+        op, heads = self._op, self._heads
+        query, key, value = states
+        if self._form == "operator":
+            attended, present_key, present_value = op.Attention(query, key, value, bias, *past, _outputs=3)
+            joined = op.Reshape(op.Transpose(attended, perm=[0, 2, 1, 3]), [0, -1, heads.num * heads.size])
+            return joined, (present_key, present_value)
+        key, value = op.Concat(past[0], key, axis=2), op.Concat(past[1], value, axis=2)
+        scale = self._constant("attention.scale", np.array(heads.size**-0.5, self._numpy_type))
+        return attend_plainly(self._builder, (query, key, value), bias, scale, heads), (key, value)
+
+    def heads(
         self, hidden: ir.Value, vocab_rows: ir.Value, label_token_ids: tuple[int, ...]
     ) -> tuple[ir.Value, ir.Value]:
         """Label logits [N, K] and vocabulary logits [M, V], both float32."""
-        weight = self._model.get_output_embeddings().weight.detach()
-        labels = weight[list(label_token_ids)].float().numpy().T
-        tape = ir.tape.Tape()
-        flat = self._initializer("heads.shape", np.array([-1, weight.shape[1]], dtype=np.int64))
-        hidden = tape.op("Reshape", [hidden, flat])
-        exact = tape.op("Cast", [hidden], {"to": ir.DataType.FLOAT}) if self._dtype != "float32" else hidden
-        label_logits = tape.op("MatMul", [exact, self._initializer(LABEL_HEAD, np.ascontiguousarray(labels))])
-        rows = tape.op("Gather", [hidden, vocab_rows], {"axis": 0})
-        if self._model.config.tie_word_embeddings:
-            head = tape.op("Transpose", [self._graph.initializers[EMBEDDING]], {"perm": [1, 0]})
-        else:
-            untied = np.ascontiguousarray(weight.float().numpy().T.astype(self._dtype))
-            head = self._initializer("vocab_head.weight", untied)
-        vocab_logits = tape.op("MatMul", [rows, head])
-        if self._dtype != "float32":
-            vocab_logits = tape.op("Cast", [vocab_logits], {"to": FLOATS["float32"]})
-        self._graph.extend(tape.nodes)
-        return label_logits, vocab_logits
+        op, float32 = self._op, FLOATS["float32"]
+        tied = self._config.tie_word_embeddings
+        labels = self._state[EMBEDDING if tied else "lm_head.weight"].detach()[list(label_token_ids)].float().numpy().T
+        states = op.Reshape(hidden, [-1, self._config.hidden_size])
+        exact = states if self._is_float32 else op.Cast(states, to=float32)
+        label_logits = op.MatMul(exact, self._constant(LABEL_HEAD, labels))
+        rows = op.Gather(states, vocab_rows, axis=0)
+        # Where the checkpoint ties them, the head is the transposed token embedding, stored once.
+        head = op.Transpose(self._weight(EMBEDDING), perm=[1, 0]) if tied else self._untied_head()
+        vocab_logits = op.MatMul(rows, head)
+        return label_logits, vocab_logits if self._is_float32 else op.Cast(vocab_logits, to=float32)
+
+    def _untied_head(self) -> ir.Value:
+        weight = self._state["lm_head.weight"].detach().float().numpy().T
+        return self._constant("vocab_head.weight", weight.astype(self._numpy_type))
