@@ -95,7 +95,7 @@ class AnswerKV:
     Arrays as those of a PromptKV, with spare room at their end, so that a token seldom costs a copy.
     """
 
-    __slots__ = ("arrays", "num_tokens", "prompt")
+    __slots__ = ("__weakref__", "arrays", "num_tokens", "prompt")
 
     def __init__(self, prompt: PromptKV) -> None:
         self.prompt = prompt

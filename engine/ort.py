@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.answer_batch import open_answer_batch
 from engine.answer_row import Past, build_answer_row, plan_past
 from engine.base import AnswerWork, DocumentWork, PrefixKV, PromptKV
 from engine.devices import CPU_ONLY, Provider
@@ -43,6 +44,7 @@ class OrtEngine:
         self._num_suffix = len(artifact.tokenizer.encode_literal(artifact.manifest.spec.template.suffix))
         self._past_names, self._present_names = self._session.past_names, self._session.present_names
         self._null_past = self._session.null_past
+        self._batch = open_answer_batch(artifact, num_threads, allow_spinning) if session is None else None
 
     @property
     def num_row_tokens(self) -> int:
@@ -97,7 +99,12 @@ class OrtEngine:
         return self._row(segments, num_past), self._join(prefixes), num_past
 
     def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
-        """Next-token logits [N, V] of N answers, all computed in one row; each takes up the KV of its new tokens."""
+        """Next-token logits [N, V] of N answers; each takes up the KV of its new tokens.
+
+        They are rows of a batch where the artifact has a graph for that, else all in one row of its only graph.
+        """
+        if self._batch is not None:
+            return self._batch.extend(answers)
         past = plan_past(answers)
         row = build_answer_row(answers, past, self._attention, self._graph.masked_bias)
         feed = {**self._join_blocks(past), "vocab_rows": np.arange(len(answers), dtype=np.int64)}
@@ -132,5 +139,7 @@ class OrtEngine:
         return build_row(segments, num_past, self._attention, self._graph.masked_bias)
 
     def close(self) -> None:
-        """Free the session."""
+        """Free the sessions."""
+        if self._batch is not None:
+            self._batch.close()
         self._session.close()

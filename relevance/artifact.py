@@ -6,6 +6,8 @@ An artifact is a folder:
     tokenizer.json    the vocabulary
     model.onnx        the graph (see `GraphInfo` for its inputs and outputs)
     model.onnx.data   its weights, where they do not fit the graph file
+    answers.onnx      the same model for answers that grow, if there is one (`model_export.answer_graph` says how it
+                      differs); without it they grow by model.onnx, and slower
 
 A README.md, the model card, may lie beside them; nothing reads it.
 
@@ -29,6 +31,7 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 GRAPH_FILE = "model.onnx"
+ANSWER_GRAPH_FILE = "answers.onnx"
 CARD_FILE = "README.md"
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -198,6 +201,11 @@ class Artifact:
     def graph_path(self) -> Path:
         """Where the graph lies."""
         return self.folder / GRAPH_FILE
+
+    @property
+    def answer_graph_path(self) -> Path | None:
+        """Where the graph of answers lies, if there is one."""
+        return self.folder / ANSWER_GRAPH_FILE if ANSWER_GRAPH_FILE in self.manifest.files else None
 
     @property
     def model_id(self) -> str:

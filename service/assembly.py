@@ -14,7 +14,7 @@ from service.dialect import ServedModel, Stamp
 from service.explaining.events import ExplainingFigures
 from service.explaining.explainer import Explainer
 from service.explaining.kv_store import KVStore
-from service.explaining.streams import Streams
+from service.explaining.streams import AS_A_BATCH, IN_ONE_ROW, Streams
 from service.explaining.turns import Turns
 from service.live_model import Caches, LiveModel, Scoring
 from service.metrics import Metrics
@@ -76,6 +76,7 @@ class Assembler:
             prefix_cache,
             Turns(self._settings.explain_share),
             self._clock,
+            IN_ONE_ROW if artifact.answer_graph_path is None else AS_A_BATCH,
             figures=self.explaining,
         )
         batcher = Batcher(scheduler, prefix_cache, cost, self._metrics, self._clock, streams)

@@ -62,10 +62,17 @@ class Stream:
 class StepLimits:
     """How much one call of the engine may do for explanations, so that a score never waits for long."""
 
-    max_streams: int = 4
-    """Answers of a row see one another's KV only to look away from it: past this, two rows are faster than one."""
-    max_area: int = 16_384
+    max_streams: int
+    max_tokens: int
+    """New ones, padding included."""
+    max_area: int
     """New tokens times slots they are compared with."""
+
+
+IN_ONE_ROW = StepLimits(max_streams=4, max_tokens=64, max_area=16_384)
+"""Answers of a row see one another's KV only to look away from it: past this, two rows are faster than one."""
+AS_A_BATCH = StepLimits(max_streams=8, max_tokens=64, max_area=262_144)
+"""Of an artifact with a graph for answers: each is compared with its own past alone."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +84,7 @@ class Streams:
     prefixes: PrefixCache
     turns: Turns
     clock: Callable[[], float]
-    limits: StepLimits = StepLimits()
+    limits: StepLimits = IN_ONE_ROW
     figures: ExplainingFigures = field(default_factory=ExplainingFigures)
     _waiting: deque[Stream] = field(default_factory=deque)
     """Streams in the order of their turns; those of the running step are in it too."""
@@ -144,14 +151,16 @@ class Streams:
     def _next_streams(self) -> list[Stream]:
         """The first in turn, and those behind it that fit the same call."""
         chosen: list[Stream] = []
-        tokens = slots = 0
+        slots = longest = 0
         for stream in self._waiting:
             if stream.answer is None:
                 continue
-            tokens += len(stream.path.next_ids)
             slots += len(stream.path.next_ids) + stream.answer.num_tokens + len(stream.prompt.document_ids)
             slots += len(stream.prompt.prefix_ids)
-            if chosen and (len(chosen) == self.limits.max_streams or tokens * slots > self.limits.max_area):
+            longest = max(longest, len(stream.path.next_ids))
+            tokens = longest * (len(chosen) + 1)
+            is_full = len(chosen) == self.limits.max_streams or tokens > self.limits.max_tokens
+            if chosen and (is_full or tokens * slots > self.limits.max_area):
                 break
             chosen.append(stream)
         return chosen
