@@ -128,7 +128,8 @@ export function drawCandidate(cards, { results, model }, names) {
   cards.forEach(({ result, element }, rank) => {
     const other = results[result.index];
     const moved = rank - order.indexOf(result.index);
-    const shift = moved > 0 ? `${moved} higher` : moved < 0 ? `${-moved} lower` : "same place";
+    const places = `${Math.abs(moved)} place${Math.abs(moved) > 1 ? "s" : ""}`;
+    const shift = moved ? `${places} ${moved > 0 ? "higher" : "lower"}` : "same place";
     const marks = [make("span", "mark", [shift])];
     if (result.scored) {
       const difference = other.score - result.score;
