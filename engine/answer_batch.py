@@ -67,11 +67,6 @@ class AnswerBatch:
     def _empty(self, rows: int, slots: int) -> NDArray[np.generic]:
         return np.zeros((rows, self._heads, slots, self._size), dtype=self._dtype)
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory of the arena."""
-        return sum(array.nbytes for array in self._arena)
-
     def close(self) -> None:
         """Free session and arena; no call may follow."""
         del self._session, self._arena
