@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from answer_first_client import (
 
 from tests.api.test_program import Program, running
 
+approx = partial(pytest.approx, rel=0, abs=1e-9)
 QUERY, DOCUMENTS = "usb c cable", ["USB-C to USB-C 1 m", "HDMI cable", "wool socks"]
 
 
@@ -68,11 +70,14 @@ def test_scores_rankings_and_reasons(program: Program) -> None:
     with Client(program.url) as client:
         answer = client.score(QUERY, DOCUMENTS, explain=True)
         native = httpx.post(f"{program.url}/score", json={"query": QUERY, "documents": DOCUMENTS}).json()
-        assert [result.score for result in answer.results] == [result["score"] for result in native["results"]]
+        # The last bit of a softmax depends on how many rows there are.
+        assert [result.score for result in answer.results] == approx([result["score"] for result in native["results"]])
         assert answer.model.hash == native["model"]["hash"]
         ranked = client.rerank(QUERY, DOCUMENTS)
-        assert [one.result.score for one in ranked] == sorted((one.score for one in answer.results), reverse=True)
-        assert client.score_pairs([(QUERY, DOCUMENTS[1])]).results[0].score == answer.results[1].score
+        assert [one.result.score for one in ranked] == approx(
+            sorted((one.score for one in answer.results), reverse=True)
+        )
+        assert client.score_pairs([(QUERY, DOCUMENTS[1])]).results[0].score == approx(answer.results[1].score)
         for result in answer.results:
             events = list(client.explain(result.handle))
             assert isinstance(events[0], Grade)
@@ -132,4 +137,4 @@ async def test_the_one_that_awaits(program: Program) -> None:
         whole = await client.explanation(answer.results[0].handle)
         assert whole.steps == {event.name: event.value for event in events if isinstance(event, Step)}
         (best,) = await client.rerank(QUERY, DOCUMENTS, top_n=1)
-        assert best.result.score == max(result.score for result in answer.results)
+        assert best.result.score == approx(max(result.score for result in answer.results))
