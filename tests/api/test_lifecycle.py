@@ -179,8 +179,8 @@ async def test_openapi_describes_bodies_and_answers(service: Service) -> None:
     operation = spec["paths"]["/score"]["post"]
     forms = operation["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
     assert [sorted(form["properties"]) for form in forms[:2]] == [
-        ["documents", "instruction", "partial", "priority", "query", "timeout_ms"],
-        ["instruction", "pairs", "partial", "priority", "timeout_ms"],
+        ["documents", "explain", "instruction", "partial", "priority", "query", "timeout_ms"],
+        ["explain", "instruction", "pairs", "partial", "priority", "timeout_ms"],
     ]
     assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "422", "429", "500", "503", "504"}
     assert {"ScoreAnswer", "PairResult", "ErrorAnswer"} <= set(spec["components"]["schemas"])
