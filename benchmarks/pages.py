@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks.blocks import arms, code, explanations, hot_path, load, operations, quality, rules, speed
+from benchmarks.blocks import arms, code, explain, explanations, hot_path, load, operations, quality, rules, speed
 from benchmarks.blocks.tables import ROOT
 
 PAGES = (
@@ -23,6 +23,7 @@ PAGES = (
     "docs/arms.md",
     "docs/curriculum.md",
     "docs/evolution.md",
+    "docs/explain.md",
     "docs/explanations.md",
     "docs/operating.md",
     "artifacts/default/README.md",
@@ -55,6 +56,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "errors": code.errors,
     "workers": operations.workers,
     "soak": operations.soak,
+    "explain_load": explain.explain_load,
+    "explain_pairs": explain.explain_pairs,
     "overload": load.overload,
     "overhead": load.overhead,
     "hot_path": hot_path.hot_path,
