@@ -12,7 +12,19 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks.blocks import arms, code, explain, explanations, hot_path, load, operations, quality, rules, speed
+from benchmarks.blocks import (
+    arms,
+    code,
+    explain,
+    explanations,
+    handles,
+    hot_path,
+    load,
+    operations,
+    quality,
+    rules,
+    speed,
+)
 from benchmarks.blocks.tables import ROOT
 
 PAGES = (
@@ -60,6 +72,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "explain_pairs": explain.explain_pairs,
     "overload": load.overload,
     "overhead": load.overhead,
+    "handles": handles.handles,
     "hot_path": hot_path.hot_path,
 }
 
