@@ -180,6 +180,11 @@ class PromptEncoder:
         """The template's tokens in front of the document in its segment."""
         return len(self._document.before_ids)
 
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a whole prompt at most."""
+        return self._limits.max_tokens
+
     def encode_prefix(self, query: str, instruction: str | None = None) -> EncodedPrefix:
         """The prefix segment of `query`.
 

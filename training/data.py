@@ -161,7 +161,8 @@ def encode_pairs(
 ) -> list[Example]:
     """Encode `pairs` in order, with one `instruction` for all; documents are cut to `max_document_tokens`.
 
-    With `answers`, pairs that have an explanation get their answer.
+    With `answers`, pairs that have an explanation get their answer, unless prompt and answer exceed the prompt's limit:
+    of those the grade alone is trained.
     """
     num_suffix = encoder.num_suffix_tokens
     by_query: dict[str, list[int]] = {}
@@ -177,6 +178,8 @@ def encode_pairs(
             if answers is not None:
                 answer = answers.encode(pairs[index], own, truncated=document.truncated)
             ids = (*prefix.ids, *document.ids)
+            if len(ids) + len(answer) > encoder.max_tokens:
+                answer = ()
             start = len(prefix.ids) + encoder.num_leading_tokens
             place = (start, start + len(own))
             examples[index] = Example(

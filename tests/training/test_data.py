@@ -27,17 +27,16 @@ from training.data import (
     token_batches,
 )
 
+TEMPLATE = PromptTemplate(
+    name="t",
+    prefix="<s>",
+    instruction="{instruction}|",
+    query="{query}|",
+    document="<doc>{document}",
+    suffix="<ans>",
+)
 ENCODER = PromptEncoder(
-    PromptTemplate(
-        name="t",
-        prefix="<s>",
-        instruction="{instruction}|",
-        query="{query}|",
-        document="<doc>{document}",
-        suffix="<ans>",
-    ),
-    CharacterTokenizer(),
-    PromptLimits(max_tokens=120, max_query_tokens=20, max_instruction_tokens=20),
+    TEMPLATE, CharacterTokenizer(), PromptLimits(max_tokens=120, max_query_tokens=20, max_instruction_tokens=20)
 )
 
 
@@ -151,7 +150,7 @@ def test_a_bad_config_names_its_field(tmp_path: Path, text: str, reason: str) ->
 
 def test_shipped_configs_are_valid() -> None:
     root = Path(__file__).parents[2] / "configs" / "training"
-    for name in ("default", "teacher", "segment"):
+    for name in ("default", "student_start", "student"):
         assert SftConfig.from_toml(root / f"{name}.toml").sources
     assert SimilarityConfig.from_toml(root / "similarity.toml").sources
 
@@ -182,6 +181,19 @@ def test_an_answer_is_the_grade_and_the_explanation(tmp_path: Path) -> None:
     assert with_answer.num_tokens == len(with_answer.ids) + len(with_answer.answer)
     grades_only = SourcePool(Source(path="x.jsonl"), tmp_path, ENCODER, ANSWERS)
     assert not any(example.answer for example in grades_only.draw(0, seed=1))
+
+
+def test_an_answer_that_does_not_fit_behind_its_prompt_is_left_out(tmp_path: Path) -> None:
+    short = {**EXPLAINED, "explanation": {**EXPLAINED["explanation"], "missing": []}}  # type: ignore[dict-item]
+    long = {**short, "document": "A red USB cable. " + "It is red. " * 6}
+    write(tmp_path / "x.jsonl", json.dumps(short), json.dumps(long))
+    limits = PromptLimits(max_tokens=150, max_query_tokens=20, max_instruction_tokens=20)
+    encoder = PromptEncoder(TEMPLATE, CharacterTokenizer(), limits)
+    pool = SourcePool(Source(path="x.jsonl", explanation_rate=1.0), tmp_path, encoder, ANSWERS)
+    fits, grade_alone = sorted(pool.draw(0, seed=1), key=lambda example: len(example.ids))
+    assert fits.answer
+    assert fits.num_tokens <= 150
+    assert grade_alone.answer == ()
 
 
 def test_explanation_tokens_are_predicted_one_place_before_them() -> None:
