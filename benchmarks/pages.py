@@ -53,7 +53,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "criteria_agreement": explanations.criteria_agreement,
     "grammar": explanations.grammar,
     "explained": explanations.explained,
-    "sizes": quality.sizes,
     "rule_coverage": rules.rule_coverage,
     "synthesis": rules.synthesis,
     "evolution": rules.evolution,

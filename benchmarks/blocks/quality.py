@@ -68,18 +68,6 @@ def teacher_student() -> str:
     )
 
 
-def sizes() -> str:
-    """Models of one recipe and several sizes, by their validation figures."""
-    rows = []
-    for run in read_result("sizes")["runs"]:
-        size = f"{run['num_parameters_outside_embedding'] / 1e6:.1f} M"
-        for name, one in run["validation"].items():
-            shown = (f"{one[key]:.3f}" for key in ("macro_f1", "accuracy", "qwk", "ndcg_at_10"))
-            rows.append([str(run["num_layers"]), size, str(run["num_steps"]), name, *shown])
-    header = ["layers", "parameters outside the embedding", "steps", "validation of"]
-    return table([*header, "macro-F1", "accuracy", "kappa", "nDCG@10"], rows) + source("sizes")
-
-
 def cross_encoder() -> str:
     """The default beside a cross-encoder fine-tuned on the same shop pairs."""
     result = read_result("cross_encoder")
