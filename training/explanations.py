@@ -35,6 +35,8 @@ from training.explanation_figures import Explained, measure_explanations
 from training.scorer import CheckpointScorer
 
 BATCH_ROWS = 48
+MAX_DOCUMENT_TOKENS = 192
+"""Longer documents are cut, so that an answer fits behind them; for grade and explanation alike."""
 MAX_FREE_TOKENS = 160
 """Free decoding stops here where it has not closed its last step."""
 
@@ -109,7 +111,8 @@ class ExplainingCheckpoint:
     def perplexity(self, explained: Sequence[Explained]) -> float:
         """exp of the mean negative log likelihood per token of the texts behind their pairs and grades."""
         nobody = (1.0,) + (0.0,) * (len(self.labels) - 1)
-        prompts = encode_pairs([LabelledPair(one.query, one.document, nobody) for one in explained], self.encoder)
+        pairs = [LabelledPair(one.query, one.document, nobody) for one in explained]
+        prompts = encode_pairs(pairs, self.encoder, None, MAX_DOCUMENT_TOKENS)
         examples = []
         for one, prompt in zip(explained, prompts, strict=True):
             text = self.tokenizer.encode_user_texts([f" {one.text.strip()}"])[0]
@@ -141,7 +144,7 @@ def evaluate_rows(
     """Figures of both ways of decoding on the pairs of `rows`."""
     scale = checkpoint.spec.scale
     pairs = [LabelledPair(row.query, row.document, (1.0,) + (0.0,) * (scale.num_grades - 1)) for row in rows]
-    examples = encode_pairs(pairs, checkpoint.encoder)
+    examples = encode_pairs(pairs, checkpoint.encoder, None, MAX_DOCUMENT_TOKENS)
     grades = checkpoint.grades(examples)
     decoded: dict[str, Sequence[Sequence[int]]] = {
         "grammar": decode_explanations(checkpoint.scorer, checkpoint.grammar, pairs, examples, grades),
