@@ -41,6 +41,11 @@ class Program:
                 return match.group(match.lastindex or 0)
         raise AssertionError(f"the program ended without {pattern!r}: {''.join(self.lines)}")
 
+    def wait_until_said(self, text: str) -> None:
+        """Until a line of the log holds `text`, of those read before, too: what is ready early may say so early."""
+        if not any(text in line for line in self.lines):
+            self.wait_for(re.escape(text))
+
     def metric(self, series: str) -> float:
         lines = httpx.get(f"{self.url}/metrics").text.splitlines()
         (line,) = [line for line in lines if line.startswith(series + " ")]

@@ -137,7 +137,7 @@ def test_what_was_not_scored_in_time_comes_last_and_says_so(visit: Open) -> None
 def guarded(carded: Path) -> Iterator[Program]:
     """A service with a key and a candidate."""
     with running("--artifact", str(carded), "--shadow-artifact", str(carded), "--api-keys", f"page {KEY}") as one:
-        one.wait_for("shadow_ready")
+        one.wait_until_said("shadow_ready")
         yield one
 
 
