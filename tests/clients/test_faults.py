@@ -138,6 +138,6 @@ def test_infinity_reads_a_422_as_fastapis(service_url: str) -> None:
 
 
 def test_an_address_under_a_path_is_not_expected(service_url: str) -> None:
-    """Clients join paths to the root: the root itself answers with JSON too."""
-    answer = httpx.get(service_url)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    """Clients join paths to the root: what they post to the root itself (a page is there) is refused with JSON, too."""
+    answer = httpx.post(service_url, json={})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
