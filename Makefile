@@ -26,7 +26,7 @@ install-dev: .venv-dev/installed  ## everything: torch, export, training, tests
 .venv-dev/installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv-dev
 	$(DEV_PYTHON) -m pip install -q --disable-pip-version-check $(TORCH_PIP_ARGS) torch==2.13.0
-	$(DEV_PYTHON) -m pip install -q --disable-pip-version-check -e ".[cpu,export,training,loadtest,dev]" -e clients/python
+	$(DEV_PYTHON) -m pip install -q --disable-pip-version-check -e ".[cpu,export,training,loadtest,scale,dev]" -e clients/python
 	@touch $@
 
 test: install-dev  ## all tests

@@ -5,7 +5,8 @@ import ast
 from benchmarks.blocks.tables import ROOT, table
 from service.errors import concrete_errors
 
-PACKAGES = ("relevance", "engine", "modeling", "service", "model_export", "training", "loadtest", "cli", "benchmarks")
+PACKAGES = ("relevance", "engine", "modeling", "service", "model_export", "training", "loadtest", "scale", "cli")
+PACKAGES += ("benchmarks",)
 
 
 def modules() -> str:
