@@ -48,7 +48,7 @@ from service.routes import Endpoints, create_router
 from service.settings import Settings
 from service.shadow import Shadow
 from service.shadow_metrics import ShadowMetrics
-from service.siblings import Siblings
+from service.siblings import Peers
 from service.timed_engine import TimedEngine
 from service.trail import Trail
 from service.warmup import prepare
@@ -97,7 +97,7 @@ def create_app(
     engine_factory: EngineFactory | None = None,
     load: Callable[[Path], Artifact] = load_artifact,
     hooks: ProcessHooks = DEFAULT_HOOKS,
-    siblings: Siblings | None = None,
+    siblings: Peers | None = None,
 ) -> FastAPI:
     """The application; `app.state.control` is a `Control` for whoever runs it.
 

@@ -16,7 +16,7 @@ from service.live_model import LiveModel
 from service.operations_metrics import OperationsMetrics
 from service.readiness import Readiness
 from service.settings import InvalidSettingsError, Settings
-from service.siblings import SWAP_TIMEOUT_S, SiblingError, Siblings
+from service.siblings import SWAP_TIMEOUT_S, Peers, SiblingError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Control:
         access: Access,
         operations: OperationsMetrics,
     ) -> None:
-        self._siblings: Siblings | None = None
+        self._siblings: Peers | None = None
         self._prepared: LiveModel | None = None
         self._settled = asyncio.Event()
         self._forgetting: asyncio.Task[None] | None = None
@@ -53,9 +53,7 @@ class Control:
         """How far the service is."""
         return self._readiness
 
-    def join(
-        self, siblings: Siblings | None, render: Callable[[], bytes], tell_pair: Callable[[str], str] = str
-    ) -> None:
+    def join(self, siblings: Peers | None, render: Callable[[], bytes], tell_pair: Callable[[str], str] = str) -> None:
         """Be one of several workers, if there are several.
 
         `render` is this one's exposition, `tell_pair` its texts behind a handle, by their digest.

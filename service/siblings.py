@@ -17,6 +17,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,43 @@ class SiblingError(Exception):
     """A worker did not do what another asked it for."""
 
 
+class Peers(Protocol):
+    """One worker's place among all, wherever the others run: `Siblings` share a machine."""
+
+    index: int
+    """Its number."""
+
+    def remember_artifact(self, folder: Path) -> None:
+        """What a worker that is started later has to serve."""
+        ...
+
+    def shared_key(self, fresh: bytes) -> bytes:
+        """The secret of all workers."""
+        ...
+
+    async def listen(self, handle: Handle) -> None:
+        """Answer the others from now on."""
+        ...
+
+    async def ask(self, index: int, what: str, argument: str, timeout_s: float) -> str:
+        """The answer of worker `index`, or a SiblingError."""
+        ...
+
+    async def ask_all(self, what: str, argument: str, timeout_s: float) -> Mapping[int, str | SiblingError]:
+        """What each of the others answers, or why it does not."""
+        ...
+
+    async def render(self, own: bytes) -> bytes:
+        """The exposition of all workers, given one's own."""
+        ...
+
+    async def close(self) -> None:
+        """Answer no more."""
+        ...
+
+
 class Siblings:
-    """One worker's place among all."""
+    """One worker's place among those that one program started."""
 
     def __init__(self, folder: Path, index: int, num_workers: int) -> None:
         self.index = index
@@ -138,10 +174,10 @@ class Siblings:
             self._path(self.index).unlink(missing_ok=True)
 
 
-def merge_expositions(texts: Mapping[int, str]) -> str:
-    """One exposition of several: each family once, each sample with the label `worker`."""
+def merge_expositions(texts: Mapping[int, str] | Mapping[str, str], label: str = "worker") -> str:
+    """One exposition of several: each family once, each sample with the label `label`, whose value is the key."""
     families: dict[str, list[str]] = {}
-    for index, text in sorted(texts.items()):
+    for value, text in sorted(texts.items()):
         family: list[str] = []
         for line in text.splitlines():
             if line.startswith("# HELP "):
@@ -150,13 +186,13 @@ def merge_expositions(texts: Mapping[int, str]) -> str:
                 if line not in family:
                     family.append(line)
             elif line:
-                family.append(_labelled(line, index))
+                family.append(_labelled(line, f'{label}="{value}"'))
     return "".join(f"{help_line}\n{''.join(line + chr(10) for line in lines)}" for help_line, lines in families.items())
 
 
-def _labelled(sample: str, index: int) -> str:
+def _labelled(sample: str, label: str) -> str:
     name, brace, rest = sample.partition("{")
     if brace:
-        return f'{name}{{worker="{index}",{rest}'
+        return f"{name}{{{label},{rest}"
     name, _, value = sample.partition(" ")
-    return f'{name}{{worker="{index}"}} {value}'
+    return f"{name}{{{label}}} {value}"

@@ -118,6 +118,17 @@ class Signer:
         return content
 
 
+def worker_of(text: str) -> int | None:
+    """The number of the process that a handle or explain id comes from, to send a request there; None where it is no
+    such text. Nothing is verified: whoever answers does that."""
+    try:
+        content = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        return None
+    is_one = len(content) > _HANDLE.size and content[0] in (_IS_HANDLE, _IS_TICKET)
+    return _unpack_handle(content).worker if is_one else None
+
+
 def _pack_handle(kind: int, handle: Handle) -> bytes:
     return _HANDLE.pack(kind, handle.artifact, handle.pair, handle.grade, handle.worker)
 

@@ -13,13 +13,13 @@ from service.explain_api.sharing import Explanations
 from service.explain_api.subjects import Subjects
 from service.explain_api.texts import PairTexts
 from service.settings import InvalidSettingsError, Settings
-from service.siblings import PAIR_TIMEOUT_S, SiblingError, Siblings
+from service.siblings import PAIR_TIMEOUT_S, Peers, SiblingError
 
 KEY_BYTES = 32
 
 
 def open_surface(
-    settings: Settings, registry: CollectorRegistry, clock: Callable[[], float], siblings: Siblings | None
+    settings: Settings, registry: CollectorRegistry, clock: Callable[[], float], siblings: Peers | None
 ) -> Surface:
     """What the routes of explanations work with.
 
@@ -47,7 +47,7 @@ def open_surface(
     return Surface(subjects, explanations, metrics, lambda: secrets.randbelow(MAX_SEED + 1))
 
 
-def _key_of(settings: Settings, siblings: Siblings | None) -> bytes:
+def _key_of(settings: Settings, siblings: Peers | None) -> bytes:
     key = settings.handle_key.get_secret_value().encode()
     if key:
         if len(key) < MIN_KEY_BYTES:
