@@ -12,12 +12,14 @@ from typing import Annotated
 import typer
 
 from cli.bench_command import bench
+from cli.calibrate_command import calibrate
 from cli.doctor_command import doctor
 from cli.errors import FAILED, INTERRUPTED, CliError
 from cli.explain_command import explain
 from cli.inspect_command import inspect
 from cli.others import export, loadtest
 from cli.score_command import score
+from cli.score_dataset_command import score_dataset
 from cli.serve_command import serve
 
 app = typer.Typer(
@@ -39,7 +41,9 @@ app.command(rich_help_panel="Look and check")(inspect)
 app.command(rich_help_panel="Look and check")(doctor)
 app.command(rich_help_panel="Look and check")(bench)
 app.command(rich_help_panel="Look and check", context_settings=_HAND_ON, add_help_option=False)(loadtest)
+app.command(rich_help_panel="Offline")(calibrate)
 app.command(rich_help_panel="Offline", context_settings=_HAND_ON, add_help_option=False)(export)
+app.command(rich_help_panel="Offline")(score_dataset)
 
 
 def _tell_version(is_asked: bool) -> None:

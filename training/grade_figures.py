@@ -2,7 +2,8 @@
 
 A grading that has collapsed shows here: its grade tokens have little entropy, the recall of rare grades and of rare
 rules falls to nothing, and accuracy hides it. What is scored is a distribution at the artifact's temperature T; before
-calibration is the same at T = 1, p^T normalised.
+calibration is the same at T = 1, p^T normalised. What a calibration on the file's own queries would give stands
+beside it (training/own_calibration.py).
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from relevance import metrics
+from relevance.calibration import part_of
 from relevance.grades import GradeScale
 from relevance.scoring import most_likely_grade
 from training.data import LabelledPair
+from training.own_calibration import own_calibration_errors
 from training.rules.book import RuleBook
 from training.rules.figures import applicability, macro_recall, recall_per_rule
 
@@ -85,6 +88,7 @@ def grade_details(
         "ece": {
             "before": metrics.expected_calibration_error(before, gold),
             "after": metrics.expected_calibration_error(p, gold),
+            "own": _own(p, gold, pairs),
         },
         "reliability": {"before": reliability(before, gold), "after": reliability(p, gold)},
         "entropy": {"before": float(metrics.entropy(before).mean()), "after": float(entropies.mean())},
@@ -97,6 +101,16 @@ def grade_details(
             if mask.any()
         },
     }
+
+
+def _own(
+    distribution: NDArray[np.float64], gold: NDArray[np.int64], pairs: Sequence[LabelledPair]
+) -> dict[str, float] | None:
+    """Calibrated on the file's own other queries; None if there are too few to take apart."""
+    queries = [pair.query for pair in pairs]
+    if len({part_of(query) for query in queries}) < 2:
+        return None
+    return own_calibration_errors(np.log(np.maximum(distribution, 1e-300)), gold, queries)
 
 
 def _rule_figures(

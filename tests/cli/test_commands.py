@@ -21,7 +21,7 @@ from relevance.pair import Pair
 from tests.api.test_program import TINY
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("serve", "score", "explain", "inspect", "doctor", "bench", "loadtest", "export")
+COMMANDS = ("serve", "score", "explain", "inspect", "doctor", "bench", "loadtest", "calibrate", "export")
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
