@@ -28,6 +28,7 @@ from model_export.errors import ExportError
 from model_export.pairs import builtin_pairs, golden_pairs, renderable, sample_pairs
 from model_export.parity import Thresholds, check, compare, decided_flips, torch_distributions
 from model_export.profiles import make_profiles
+from model_export.weights import save_graphs
 from model_export.widen import widen
 from relevance.artifact import (
     ANSWER_GRAPH_FILE,
@@ -54,8 +55,6 @@ from relevance.scoring import FloatArray
 from relevance.spec import describe
 
 PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "torch", "transformers")
-INLINE_BYTES = 100_000_000
-"""A graph whose weights take more keeps them in `model.onnx.data`: protobuf ends at 2 GB, and loads slowly before."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -154,19 +153,13 @@ class _Stage:
         """A folder with graph and tokenizer, no manifest yet."""
         folder = self._work / precision
         folder.mkdir()
-        self._save(build_graph(self._checkpoint, precision, self._options.target), folder / GRAPH_FILE)
+        graphs = {GRAPH_FILE: build_graph(self._checkpoint, precision, self._options.target)}
         answers = build_answers(self._checkpoint, precision, self._options.target)
         if answers is not None:
-            self._save(answers, folder / ANSWER_GRAPH_FILE)
+            graphs[ANSWER_GRAPH_FILE] = answers
+        save_graphs(graphs, folder)
         (folder / TOKENIZER_FILE).write_text(self._checkpoint.tokenizer.to_json(), encoding="utf-8")
         return folder
-
-    def _save(self, model: ir.Model, path: Path) -> None:
-        num_bytes = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-        external = f"{path.name}.data" if num_bytes > INLINE_BYTES else None
-        if external is None:
-            model = ir.external_data.load_to_model(model)
-        ir.save(model, path, external_data=external)
 
     def _runnable(self, folder: Path, precision: Precision) -> Path:
         """Where a graph lies that computes the same on a CPU."""
@@ -175,7 +168,7 @@ class _Stage:
         twin = folder.with_name(f"{folder.name}-widened")
         if not twin.exists():
             twin.mkdir()
-            self._save(widen(ir.load(folder / GRAPH_FILE)), twin / GRAPH_FILE)
+            save_graphs({GRAPH_FILE: widen(ir.load(folder / GRAPH_FILE))}, twin)
         return twin
 
     def _judge(self, compared: str, reference: FloatArray, other: FloatArray, precision: Precision) -> Agreement:

@@ -5,9 +5,10 @@ An artifact is a folder:
     manifest.json     everything below, and the sha256 of every other file
     tokenizer.json    the vocabulary
     model.onnx        the graph (see `GraphInfo` for its inputs and outputs)
-    model.onnx.data   its weights, where they do not fit the graph file
     answers.onnx      the same model for answers that grow, if there is one (`model_export.answer_graph` says how it
                       differs); without it they grow by model.onnx, and slower
+    weights.bin       the weights of both, each once (`model_export.weights`); a graph may as well have them within, or
+                      in a file of another name
 
 A README.md, the model card, may lie beside them; nothing reads it.
 
@@ -32,6 +33,7 @@ MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 GRAPH_FILE = "model.onnx"
 ANSWER_GRAPH_FILE = "answers.onnx"
+WEIGHTS_FILE = "weights.bin"
 CARD_FILE = "README.md"
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]

@@ -42,7 +42,7 @@ def operators(artifact: Artifact, tmp_path: Path) -> Counter[str]:
     options.log_severity_level = 3
     options.optimized_model_filepath = str(path)
     onnxruntime.InferenceSession(artifact.graph_path, options, providers=["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(path).graph.node)
+    return Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
 
 
 def num_layers(artifact: Artifact) -> int:

@@ -82,7 +82,7 @@ def test_what_is_not_known_is_refused_with_the_reason(folder: Path, change: Any,
     assert isinstance(caught.value, ArtifactError | ValueError)
 
 
-@pytest.mark.parametrize("name", ["model.onnx.data", "weights.bin", ".hidden", "sub"])
+@pytest.mark.parametrize("name", ["model.onnx.data", "more.bin", ".hidden", "sub"])
 def test_a_file_nobody_vouches_for_is_refused(folder: Path, name: str) -> None:
     # A graph may read its weights from any of them.
     if name == "sub":
