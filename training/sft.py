@@ -205,8 +205,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--max-steps", type=int, help="stop after so many more steps; the same command goes on")
+    parser.add_argument("--joint-from", type=int, help="instead of the configuration's: another size, trained alike")
     args = parser.parse_args(argv)
-    run = SftRun(SftConfig.from_toml(args.config), args.data_dir, args.run)
+    config = SftConfig.from_toml(args.config)
+    if args.joint_from is not None:
+        config = config.model_copy(update={"joint_from": args.joint_from})
+    run = SftRun(config, args.data_dir, args.run)
     reached = run.train(args.max_steps)
     print(json.dumps({"step": reached, "num_steps": run.num_steps}))
 
