@@ -2,7 +2,8 @@
 
 | target   | form of attention                                                        |
 |----------|--------------------------------------------------------------------------|
-| cpu      | the Attention operator; BERT-shaped at int8: spelt out with exact sums   |
+| cpu      | the Attention operator (Qwen's over joined heads); BERT-shaped at int8:  |
+|          | spelt out with exact sums                                                |
 | cuda     | the Attention operator                                                   |
 | tensorrt | spelt out in plain operators                                             |
 
@@ -40,7 +41,7 @@ def build_graph(checkpoint: Checkpoint, precision: Precision, target: Target) ->
         model = bert_graph.build_bert_graph(checkpoint.model, labels, dtype, form=form, kv_dtype=kv_dtype)
         embedding, keep = bert_graph.EMBEDDING, bert_graph.KEEP
     else:
-        qwen_form: AttentionForm = "operator" if form == "exact" else form
+        qwen_form: AttentionForm = "joined" if target == "cpu" else form
         info = graph_info(checkpoint, precision)
         model = qwen_graph.build_qwen_graph(checkpoint.model, info, labels, dtype, qwen_form)
         embedding, keep = qwen_graph.EMBEDDING, frozenset({qwen_graph.LABEL_HEAD})

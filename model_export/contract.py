@@ -29,8 +29,9 @@ FLOATS: dict[str, ir.DataType] = {
 PLAIN_OPSET = 20
 """The oldest that has every operator of the plain form; Gelu came last."""
 
-AttentionForm = Literal["operator", "exact", "plain"]
-"""The Attention operator of opset 23; spelt out with exact sums (`bert_graph`); spelt out (`plain_attention`)."""
+AttentionForm = Literal["operator", "joined", "exact", "plain"]
+"""The Attention operator of opset 23; the same over joined heads (`qwen_graph`); spelt out with exact sums
+(`bert_graph`); spelt out (`plain_attention`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@
 
 Scales per row keep a pair's score independent of its neighbours in the pack, which one scale per tensor does
 not. Every MatMul whose weight is constant becomes Abs, ReduceMax, Max, Mul (the row's scale), QuantizeLinear,
-MatMulIntegerToFloat, Mul; MatMuls that read one tensor share its quantised form. The label head stays float32.
+MatMulIntegerToFloat, Mul; MatMuls that read one tensor share its quantised form. Where a product only scales another
+tensor that is quantised next (`silu(gate) * up` before down), its row scales join that one's: rows divided by their
+largest are the same without them. The label head stays float32.
 
 Choices that were measured (docs/log.md has the figures):
 
@@ -57,24 +59,23 @@ def quantize_graph(model: ir.Model, *, embedding: str, keep: frozenset[str]) -> 
         embedding: name of the token embedding initializer [V, H].
         keep: names of weights to leave in float32.
     """
-    quantizer = _Quantizer(model.graph)
+    quantizer = _Quantizer(model.graph, keep)
     if embedding in model.graph.initializers:
         quantizer.quantize_embedding(embedding)
     for node in list(model.graph):
-        if node.op_type != "MatMul":
-            continue
-        weight = node.inputs[1]
-        if weight is not None and weight.const_value is not None and weight.name not in keep:
-            quantizer.quantize_matmul(node, weight)
+        quantizer.quantize_matmul(node)
     model.graph.sort()
 
 
 class _Quantizer:
     """Rewrites the MatMuls and the embedding of one graph."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, keep: frozenset[str]) -> None:
         self._graph = graph
+        self._keep = keep
         self._quantized: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+        self._scaled: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+        """A product of ours: what it was before its row scales, and those."""
         self._one = self._constant("quantize.one", np.float32(1.0))
         self._zero_point = self._constant("quantize.zero_point", np.uint8(_ZERO_POINT))
         self._zero_points = self._constant("quantize.zero_points", np.full(1, _ZERO_POINT, dtype=np.uint8))
@@ -95,19 +96,45 @@ class _Quantizer:
         """`value` [..., R, C] as uint8 with zero point 128, and its row scales [..., R, 1]; made once per value."""
         if value not in self._quantized:
             tape = ir.tape.Tape()
+            factor = self._without_row_scales(value)
             largest = tape.op("ReduceMax", [tape.op("Abs", [value]), self._last_axis], {"keepdims": 1})
             scales = tape.op("Mul", [tape.op("Max", [largest, self._floor]), self._step])
             flat = tape.op("Reshape", [scales, self._last_axis])
             zero_points = tape.op("Expand", [self._zero_points, tape.op("Shape", [flat])])
             values = tape.op("QuantizeLinear", [value, flat, zero_points], {"axis": -2})
+            if factor is not None:
+                scales = tape.op("Mul", [scales, factor])
             self._insert(tape, reader)
             self._quantized[value] = values, scales
         return self._quantized[value]
 
-    def quantize_matmul(self, node: ir.Node, weight: ir.Value) -> None:
-        """Replace one MatMul by a constant weight [C, J]."""
+    def _without_row_scales(self, value: ir.Value) -> ir.Value | None:
+        """Take the row scales of a product out of `value`, a Mul that nothing else reads but MatMuls; they, if any."""
+        multiply = value.producer()
+        if multiply is None or multiply.op_type != "Mul" or None in [self._weight(use.node) for use in value.uses()]:
+            return None
+        for index, factor in enumerate(multiply.inputs):
+            if factor in self._scaled and len(factor.uses()) == 1:
+                product, row_scales = self._scaled[factor]
+                scaling = factor.producer()
+                assert scaling is not None
+                multiply.replace_input_with(index, product)
+                self._graph.remove(scaling, safe=True)
+                return row_scales
+        return None
+
+    def _weight(self, node: ir.Node) -> ir.Value | None:
+        """The constant weight of a MatMul that is to be quantised; None of any other node."""
+        weight = node.inputs[1] if node.op_type == "MatMul" else None
+        is_ours = weight is not None and weight.const_value is not None and weight.name not in self._keep
+        return weight if is_ours else None
+
+    def quantize_matmul(self, node: ir.Node) -> None:
+        """Replace one node if it is a MatMul by a constant weight [C, J]."""
+        weight = self._weight(node)
+        if weight is None:
+            return
         assert weight.const_value is not None
-        assert weight.name is not None
         values, scales = quantize_weight(weight.const_value.numpy(), axis=1)
         stored = self._constant(f"{weight.name}.int8", values)
         self._replace(node, stored, self._constant(f"{weight.name}.scale", scales))
@@ -120,9 +147,10 @@ class _Quantizer:
         tape = ir.tape.Tape()
         inputs = [quantized, weight, self._one, scales, self._zero_point]
         product = tape.op("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
-        product = tape.op("Mul", [product, row_scales])
+        scaled = tape.op("Mul", [product, row_scales])
         self._insert(tape, node)
-        self._substitute(node, product)
+        self._substitute(node, scaled)
+        self._scaled[scaled] = product, row_scales
 
     def _substitute(self, node: ir.Node, value: ir.Value) -> None:
         """Let `value` take the place, type and name of the node's output."""

@@ -1,17 +1,19 @@
 """Qwen3 of any size as an ONNX graph under the engine contract, emitted op by op from the checkpoint's weights.
 
-In one of two forms:
+In one of three forms:
 
-    operator   `Attention` and `RMSNormalization` of opset 23, for processors and CUDA: Attention takes the bias that
-               lets many documents lie in one row, a past, shared heads, and on CUDA float16 or bfloat16
+    operator   `Attention` and `RMSNormalization` of opset 23, for CUDA: Attention takes the bias that lets many
+               documents lie in one row, a past, shared heads, and float16 or bfloat16
+    joined     the same for processors, with `RotaryEmbedding`: heads stay side by side, as the projections give them
+               and o takes them, so nothing is split or transposed outside of these operators
     plain      only operators that TensorRT's parser has long known (opset 20); TensorRT does the fusing
 
 Not `GroupQueryAttention`, the fused operator that exporters use: on a processor it takes three times as long as
 Attention under a bias (docs/log.md), and CUDA's kernel refused a bias until lately and now computes it unfused.
 
-In both the last layer goes on behind its keys and values with `output_positions` only, as in the other graphs. Norms
-are computed in float32 whatever the type of the states: a square overflows float16 from 256 on. Keys and values leave
-as the manifest's `kv_dtype`.
+In all of them the last layer goes on behind its keys and values with `output_positions` only, as in the other graphs.
+Norms are computed in float32 whatever the type of the states: a square overflows float16 from 256 on. Keys and values
+leave as the manifest's `kv_dtype`.
 
     h  <- h + o(attention(rope(norm(q h')), rope(norm(k h')), v h'))      h' = norm(h)
     h  <- h + down(silu(gate h') * up h')
@@ -70,7 +72,7 @@ def qwen_graph_info(model: PreTrainedModel, dtype: str) -> GraphInfo:
 def build_qwen_graph(
     model: PreTrainedModel, info: GraphInfo, label_token_ids: tuple[int, ...], dtype: str, form: AttentionForm
 ) -> ir.Model:
-    """The graph of `model` in `dtype`, label head cut to `label_token_ids`; `form` is "operator" or "plain".
+    """The graph of `model` in `dtype`, label head cut to `label_token_ids`; any `form` but "exact".
 
     Raises:
         ExportError: a rotary embedding or a layer that this graph has no form for.
@@ -99,6 +101,7 @@ class _Decoder:
         self._builder = builder
         self._op = builder.op
         self._form = form
+        self._is_joined = form == "joined"
         self._numpy_type = NUMPY_TYPES[dtype]
         self._type = FLOATS[dtype]
         self._is_float32 = dtype == "float32"
@@ -120,7 +123,7 @@ class _Decoder:
 
     def _norm(self, hidden: ir.Value, name: str) -> ir.Value:
         op, epsilon = self._op, self._config.rms_norm_eps
-        if self._form == "operator":
+        if self._form != "plain":
             return op.RMSNormalization(hidden, self._weight(f"{name}.weight"), axis=-1, epsilon=epsilon, stash_type=1)
         exact = hidden if self._is_float32 else op.Cast(hidden, to=FLOATS["float32"])
         mean = op.ReduceMean(op.Mul(exact, exact), [-1], keepdims=1)
@@ -142,28 +145,35 @@ class _Decoder:
         return self._norm(hidden, "model.norm"), present
 
     def _angles(self, position_ids: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Cosines and sines [1, 1, S, D] of every token's rotation, computed in float32."""
+        """Cosines and sines of every token's rotation, computed in float32: [1, 1, S, D], joined [1, S, D / 2]."""
         op, size = self._op, self._heads.size
         exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
         frequencies = 1.0 / (np.float32(self._config.rope_parameters["rope_theta"]) ** exponents)
-        both = np.concatenate([frequencies, frequencies]).astype(np.float32)
-        positions = op.Cast(op.Unsqueeze(position_ids, [1, 3]), to=FLOATS["float32"])
-        angles = op.Mul(positions, self._constant("rope.frequencies", both))
+        if not self._is_joined:
+            frequencies = np.concatenate([frequencies, frequencies])
+        positions = op.Cast(op.Unsqueeze(position_ids, [2] if self._is_joined else [1, 3]), to=FLOATS["float32"])
+        angles = op.Mul(positions, self._constant("rope.frequencies", frequencies.astype(np.float32)))
         cosine, sine = op.Cos(angles), op.Sin(angles)
         return (cosine, sine) if self._is_float32 else (op.Cast(cosine, to=self._type), op.Cast(sine, to=self._type))
 
-    def _rotate(self, states: ir.Value, angles: tuple[ir.Value, ir.Value]) -> ir.Value:
-        """[1, heads, S, D] turned by `angles`."""
+    def _rotate(self, states: ir.Value, angles: tuple[ir.Value, ir.Value], num_heads: int) -> ir.Value:
+        """[1, heads, S, D] (joined [1, S, heads * D]) turned by `angles`."""
         op, half = self._op, self._heads.size // 2
+        if self._is_joined:
+            return op.RotaryEmbedding(states, *angles, num_heads=num_heads)
         first, second = op.Slice(states, [0], [half], [3]), op.Slice(states, [half], [2 * half], [3])
         swapped = op.Concat(op.Neg(second), first, axis=3)
         return op.Add(op.Mul(states, angles[0]), op.Mul(swapped, angles[1]))
 
     def _by_head(self, projected: ir.Value, num_heads: int, norm: str | None = None) -> ir.Value:
-        """[1, S, heads * D] to [1, heads, S, D], each head normalised by `norm`."""
+        """[1, S, heads * D] to [1, heads, S, D] unless joined, each head normalised by `norm`."""
+        if self._is_joined and norm is None:
+            return projected
         split = self._op.Reshape(projected, [0, -1, num_heads, self._heads.size])
         if norm is not None:
             split = self._norm(split, norm)
+        if self._is_joined:
+            return self._op.Reshape(split, [0, -1, num_heads * self._heads.size])
         return self._op.Transpose(split, perm=[0, 2, 1, 3])
 
     def _layer(
@@ -183,13 +193,14 @@ class _Decoder:
         normed = self._norm(hidden, f"{name}.input_layernorm")
         key = self._by_head(self._linear(normed, f"{name}.self_attn.k_proj"), heads.num_kv, f"{name}.self_attn.k_norm")
         value = self._by_head(self._linear(normed, f"{name}.self_attn.v_proj"), heads.num_kv)
-        key, query_angles = self._rotate(key, angles), angles
+        key, query_angles = self._rotate(key, angles, heads.num_kv), angles
         if asked is not None:
             hidden, normed = op.Gather(hidden, asked, axis=1), op.Gather(normed, asked, axis=1)
             bias = op.Gather(bias, asked, axis=2)
-            query_angles = (op.Gather(angles[0], asked, axis=2), op.Gather(angles[1], asked, axis=2))
+            axis = 1 if self._is_joined else 2
+            query_angles = (op.Gather(angles[0], asked, axis=axis), op.Gather(angles[1], asked, axis=axis))
         query = self._by_head(self._linear(normed, f"{name}.self_attn.q_proj"), heads.num, f"{name}.self_attn.q_norm")
-        query = self._rotate(query, query_angles)
+        query = self._rotate(query, query_angles, heads.num)
         attended, present = self._attend((query, key, value), bias, past)
         hidden = op.Add(self._linear(attended, f"{name}.self_attn.o_proj"), hidden)
         normed = self._norm(hidden, f"{name}.post_attention_layernorm")
@@ -200,9 +211,13 @@ class _Decoder:
     def _attend(
         self, states: tuple[ir.Value, ir.Value, ir.Value], bias: ir.Value, past: tuple[ir.Value, ir.Value]
     ) -> tuple[ir.Value, tuple[ir.Value, ir.Value]]:
-        """What queries [1, heads, S, D] read of keys and values behind the past, [1, S, heads * D]; present."""
+        """What queries read of keys and values (all as of `_by_head`) behind the past, [1, S, heads * D]; present."""
         op, heads = self._op, self._heads
         query, key, value = states
+        if self._is_joined:
+            counts = {"q_num_heads": heads.num, "kv_num_heads": heads.num_kv}
+            attended, present_key, present_value = op.Attention(query, key, value, bias, *past, _outputs=3, **counts)
+            return attended, (present_key, present_value)
         if self._form == "operator":
             attended, present_key, present_value = op.Attention(query, key, value, bias, *past, _outputs=3)
             joined = op.Reshape(op.Transpose(attended, perm=[0, 2, 1, 3]), [0, -1, heads.num * heads.size])
