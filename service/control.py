@@ -53,6 +53,11 @@ class Control:
         """How far the service is."""
         return self._readiness
 
+    @property
+    def num_waiting_tokens(self) -> int:
+        """Tokens of documents that wait for the engine."""
+        return self._deployment.num_waiting_tokens
+
     def join(self, siblings: Peers | None, render: Callable[[], bytes], tell_pair: Callable[[str], str] = str) -> None:
         """Be one of several workers, if there are several.
 

@@ -1,0 +1,1 @@
+"""The service in many replicas, on Ray Serve: the same app, routed by query."""

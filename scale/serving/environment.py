@@ -1,0 +1,16 @@
+"""What a Ray node must have in its environment before Ray starts, for Serve's proxies to know our edge.
+
+`answer-first serve --replicas N` sets it; on a cluster it belongs to every container that runs `ray start`
+(configs/kubernetes/rayservice.yaml). Without it the service works, routed by Serve's own rule.
+"""
+
+AFFINITY_HEADER = "x-query-affinity"
+
+ENVIRONMENT = {
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "scale.serving.edge.middlewares",
+    "RAY_SERVE_SESSION_ID_HEADER_KEY": AFFINITY_HEADER,
+    # The load of the last seconds, not of the last half minute: a queue grows within one.
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
