@@ -19,6 +19,7 @@ from benchmarks.blocks import (
     explanations,
     handles,
     hot_path,
+    limits,
     load,
     operations,
     quality,
@@ -73,6 +74,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "overhead": load.overhead,
     "handles": handles.handles,
     "hot_path": hot_path.hot_path,
+    "limit": limits.limit,
 }
 
 

@@ -45,9 +45,13 @@ SHAPES = {
 }
 
 
-def write_checkpoint(folder: Path, shape: str, tokenizer_file: Path, seed: int = 0) -> None:
-    """A checkpoint folder of `shape` that the export takes like any other."""
+def write_checkpoint(
+    folder: Path, shape: str, tokenizer_file: Path, seed: int = 0, num_layers: int | None = None
+) -> None:
+    """A checkpoint folder of `shape`, or of `num_layers` layers of it, that the export takes like any other."""
     config = SHAPES[shape]
+    if num_layers is not None:
+        config = Qwen3Config(**{**config.to_dict(), "num_hidden_layers": num_layers, "layer_types": None})
     if config.vocab_size == 0:
         config = Qwen3Config(**{**config.to_dict(), "vocab_size": JsonTokenizer.from_file(tokenizer_file).vocab_size})
     torch.manual_seed(seed)
@@ -63,9 +67,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("out", metavar="OUT", type=Path)
     parser.add_argument("--shape", choices=tuple(SHAPES), default="qwen3-0.6b")
     parser.add_argument("--tokenizer", metavar="FILE", type=Path, required=True, help="a Qwen3 tokenizer.json")
+    parser.add_argument("--layers", type=int, help="fewer or more layers than the shape has, to try something")
     parser.add_argument("--seed", type=int, default=0)
     found = parser.parse_args(arguments)
-    write_checkpoint(found.out, found.shape, found.tokenizer, found.seed)
+    write_checkpoint(found.out, found.shape, found.tokenizer, found.seed, found.layers)
     return 0
 
 

@@ -1,0 +1,34 @@
+"""Blocks on what bounds the engine: the machine's int8 products."""
+
+from benchmarks.blocks.tables import ROOT, read_result, source, table
+
+
+def limit() -> str:
+    """The prefill of the 0.6B shape beside its products alone."""
+    if not (ROOT / "results" / "limit.json").is_file():
+        return "Not yet measured: `python -m benchmarks.limit --artifact ARTIFACT`, about four minutes.\n"
+    result = read_result("limit")
+    rows = []
+    for row in (*result["packs"], *result["workloads"]):
+        low, high = row["share_range"]
+        rows.append(
+            [
+                row.get("workload") or f"one pack of {row['pack']} tokens",
+                str(row["num_tokens"]),
+                str(row["engine_tokens_per_s"]),
+                str(row["limit_tokens_per_s"]),
+                f"{row['limit_gops']} G op/s",
+                f"{row['share']:.0%} ({low:.0%} to {high:.0%})",
+            ]
+        )
+    header = ["documents", "tokens", "engine, tokens/s", "products alone, tokens/s", "products", "share"]
+    others, settings = result["others"], result["settings"]
+    text = (
+        f"\n{result['model']['layers']} layers, {result['num_weights'] / 1e6:.0f} M weights in products, "
+        f"{settings['threads']} threads. Packs of {others['pack']} tokens, once more: {others['engine_tokens_per_s']} "
+        f"tokens/s; with threads that spin {others['spinning_tokens_per_s']}; two packs at once, a thread each, "
+        f"{others['apart_tokens_per_s']}."
+    )
+    if "torch_products_gops" in others:
+        text += f" The same products by PyTorch's int8 kernel: {others['torch_products_gops']} G op/s."
+    return table(header, rows) + text + "\n" + source("limit")
