@@ -1,4 +1,4 @@
-"""Bulk scoring on a real Ray: the driver is killed, then an engine; every row is there once, as one engine scores it."""
+"""Bulk scoring on a real Ray: driver, then engine are killed; every row is there once, as one engine scores it."""
 
 import json
 import os
