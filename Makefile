@@ -11,7 +11,7 @@ DEV_PYTHON = .venv-dev/bin/python
 # Where torch comes from; on a machine without a GPU point it at a CPU build: TORCH_PIP_ARGS="--index-url ..."
 TORCH_PIP_ARGS ?=
 
-.PHONY: serve install install-dev test check lint types layers format clean train-default distill train-student export-default teacher-student cross-encoder evaluate bench-engine tiny pages test-clients docs docs-serve
+.PHONY: serve install install-dev test check lint types layers format clean train-default distill train-student export-default teacher-student cross-encoder evaluate bench-engine bench-peers install-bench tiny pages test-clients docs docs-serve
 
 serve: install  ## serve the embedded default on PORT
 	$(SERVE_PYTHON) -m service --artifact $(ARTIFACT) --port $(PORT)
@@ -63,7 +63,7 @@ format: install-dev
 	$(DEV_PYTHON) -m ruff format .
 
 clean:
-	rm -rf .venv .venv-dev .venv-docs build/site .venv-clients .venv-clients-apart .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-docs build/site .venv-clients .venv-clients-apart .venv-bench .venv-bench-http .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # Data lie under DATA_DIR (docs/training.md says where they come from); runs under RUN.
 SIMILARITY = $(DATA_DIR)/similarity.jsonl.gz
@@ -136,6 +136,31 @@ evaluate: install-dev  ## test figures of the default, into results/
 
 bench-engine: install-dev  ## packed against one by one and padded, into results/
 	$(DEV_PYTHON) -m benchmarks.engine
+
+BENCH_PYTHON ?= .venv-bench/bin/python
+INFINITY ?= .venv-bench-http/bin/infinity_emb
+QWEN_TOKENIZER ?= $(DATA_DIR)/qwen-tokenizer/tokenizer.json
+PEERS = $(BENCH_PYTHON) -W ignore -m benchmarks.peers
+
+bench-peers: install-bench  ## other people's engines beside ours, into results/ and docs/images/peers.svg
+	$(PEERS) student --data $(DATA_DIR) --checkpoint $(RUN)/checkpoint
+	$(PEERS) qwen --data $(DATA_DIR) --tokenizer $(QWEN_TOKENIZER)
+	$(PEERS) http --data $(DATA_DIR) --infinity $(INFINITY)
+
+# llama.cpp is compiled here, for this machine's instructions; infinity-emb holds numpy below 2 and stands apart.
+install-bench: .venv-bench/installed .venv-bench-http/installed
+.venv-bench/installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check $(TORCH_PIP_ARGS) torch==2.13.0
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check -e ".[cpu,export,training,loadtest,bench]"
+	@touch $@
+
+.venv-bench-http/installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check $(TORCH_PIP_ARGS) torch==2.13.0
+	$(@D)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench-http'], sep='\n')" \
+	  | xargs $(@D)/bin/python -m pip install -q --disable-pip-version-check
+	@touch $@
 
 tiny: install-dev  ## rebuild the artifact the tests run on
 	$(DEV_PYTHON) -m model_export.tiny tests/data/tiny_artifact
