@@ -1,7 +1,8 @@
-# Answer First in a container. Targets: cpu (the default), gpu, loadtest.
+# Answer First in a container. Targets: cpu (the default), gpu, ray, loadtest.
 #
 #   docker build -t answer-first:cpu .
 #   docker build -t answer-first:gpu --target gpu .
+#   docker build -t answer-first:ray --target ray .
 #
 # Each image has a Python, one virtual environment without torch, the code that serves, and the embedded default. It runs
 # as nobody in particular, writes to /tmp alone, and is ready when /readyz says so. docs/containers.md tells the rest.
@@ -46,6 +47,23 @@ CMD ["--host", "0.0.0.0", "--log-format", "json"]
 
 FROM runtime AS gpu
 COPY --from=gpu-venv /venv /venv
+
+# A node of a Ray cluster: KubeRay says what it starts. Ray's own image, since KubeRay's probes rely on what is in it.
+FROM rayproject/ray:2.60.0-py311-cpu AS ray
+WORKDIR /app
+COPY --from=cpu-venv /build/requirements.txt /tmp/requirements.txt
+RUN pip install --no-cache-dir -r /tmp/requirements.txt
+COPY --from=code /app /app
+COPY scale scale
+ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 ORT_DISABLE_TELEMETRY=1 \
+    RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=scale.serving.edge.middlewares \
+    RAY_SERVE_SESSION_ID_HEADER_KEY=x-query-affinity \
+    RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S=2 \
+    RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S=2 \
+    RAY_worker_niceness=0 \
+    RAY_USAGE_STATS_ENABLED=0
+USER 1000:100
+EXPOSE 8080
 
 FROM python AS loadtest
 WORKDIR /app

@@ -73,11 +73,12 @@ def percentile_ms(answers: Sequence[Answer], share: float) -> float:
 
 
 def processes_of(pid: int) -> list[int]:
-    """A process and its descendants."""
-    found = [pid]
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found.extend(processes_of(int(child)))
-    return found
+    """A process and its descendants; none where it has ended."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid, *(one for child in children for one in processes_of(int(child)))]
 
 
 def memory_mib(pids: Sequence[int]) -> dict[str, float]:

@@ -41,8 +41,8 @@ class ReplicaSet(BaseModel, frozen=True, extra="forbid"):
     """Tokens that may wait at each replica before there are more: tokens a second times the seconds one may wait."""
     upscale_delay_s: float = Field(default=5.0, ge=0)
     downscale_delay_s: float = Field(default=120.0, ge=0)
-    look_back_s: float = Field(default=10.0, gt=0)
-    """Over how long the load is averaged."""
+    look_back_s: float = Field(default=15.0, gt=10)
+    """Over how long the load is averaged; Serve wants more than 10 s."""
     affinity: bool = True
     """Route by query; false: Serve's own rule, the less busy of two."""
     affinity_bound: int = Field(default=DEFAULT_BOUND, ge=0)

@@ -12,5 +12,7 @@ ENVIRONMENT = {
     # The load of the last seconds, not of the last half minute: a queue grows within one.
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+    # Ray runs what it runs at a niceness of 15: beside anything else on the machine, a scorer would starve.
+    "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
