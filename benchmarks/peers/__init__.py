@@ -1,0 +1,1 @@
+"""Other people's engines beside ours: the same weights, prompts and cores, in one run."""
