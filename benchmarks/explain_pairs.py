@@ -72,7 +72,7 @@ class WitnessEngine:
         """As the engine does."""
         return self._engine.keep_documents(documents)
 
-    def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
+    def extend_answers(self, answers: Sequence[AnswerWork]) -> list[NDArray[np.float32]]:
         """As the engine does, noting what an answer begins with."""
         self.first_tokens += [work.ids[0] for work in answers if work.answer.num_tokens == 0]
         return self._engine.extend_answers(answers)

@@ -1,13 +1,17 @@
 """Answers as rows of a batch: the past of each lies in its own row, and stays there from step to step.
 
-    arena    keys and values [R, heads, P, head_dim] of up to R answers; spare slots are hidden by the bias
+    bank     keys and values [R, heads, P, head_dim] of up to R answers; spare slots are hidden by the bias
 
-The arena is a copy of what the answers hold, kept because most answers of a step were in the one before: what a row has
-of an answer is its prompt and all that it said, and a step writes its new tokens behind. An answer that comes, or comes
-back, is copied into a row that no other answer of the step needs. Nothing is lost with a row: the answer holds its own.
+Rows are copies of what the answers hold, kept because the answers of a step mostly were in one step before: what a
+row has of an answer is its prompt and all that it said, and a step writes its new tokens behind. A step has its rows
+side by side in one bank, that with most of its answers; one that is elsewhere is copied into a row that no other
+answer of the step needs. So steps are quick when the same answers come together again, those of one room
+(`engine.base.room_for`): P is that of the longest, and shorter ones are compared with as many slots. Nothing is lost
+with a row: the answer holds its own.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from weakref import ref
 
 import numpy as np
@@ -15,14 +19,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from engine.answer_row import first_position
-from engine.base import AnswerKV, AnswerWork
+from engine.base import AnswerKV, AnswerWork, room_for
 from engine.packing import NUM_NULL_SLOTS
 from relevance.artifact import Artifact
 from relevance.attention import Attention
 from relevance.errors import ArtifactError
 
-SLOT_STEP = 64
-"""Rows grow by so many slots, so that a few tokens more are no new arrays."""
+MAX_BANKS = 4
+"""The least recently used one gives way."""
 
 
 def open_answer_batch(artifact: Artifact, num_threads: int | None, allow_spinning: bool) -> "AnswerBatch | None":
@@ -43,15 +47,47 @@ def open_answer_batch(artifact: Artifact, num_threads: int | None, allow_spinnin
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library raises its own exceptions and RuntimeError alike
         raise ArtifactError(f"{path}: ONNX Runtime cannot load it: {error}") from error
-    return AnswerBatch(session, artifact.manifest.spec.attention, artifact.manifest.graph.masked_bias)
+    return AnswerBatch(session, artifact)
+
+
+class Bank:
+    """Rows of one length, and whose they are."""
+
+    def __init__(self, num_arrays: int, shape: tuple[int, int, int], dtype: type[np.generic]) -> None:
+        """`shape`: heads, slots of a row, size of a head; without rows yet."""
+        self.room = shape[1]
+        self.owners: list[ref[AnswerKV] | None] = []
+        self.lengths: list[int] = []
+        self.arrays: list[NDArray[np.generic]] = [np.zeros((0, *shape), dtype=dtype) for _ in range(num_arrays)]
+
+    def row_of(self, answer: AnswerKV) -> int | None:
+        """Where the answer lies, up to what it said last; None if it does not."""
+        for row, (owner, length) in enumerate(zip(self.owners, self.lengths, strict=True)):
+            if owner is not None and owner() is answer and length == answer.num_slots:
+                return row
+        return None
+
+    def make_rows(self, number: int) -> None:
+        """Have at least so many."""
+        rows = len(self.owners)
+        if number <= rows:
+            return
+        for index, old in enumerate(self.arrays):
+            grown = np.zeros((number, *old.shape[1:]), dtype=old.dtype)
+            grown[:rows] = old
+            self.arrays[index] = grown
+        self.owners += [None] * (number - rows)
+        self.lengths += [0] * (number - rows)
 
 
 class AnswerBatch:
-    """The answer graph and its arena. Not thread-safe: the thread that drives the engine owns it."""
+    """The answer graph and its banks. Not thread-safe: the thread that drives the engine owns it."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, attention: Attention, masked_bias: float) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, artifact: Artifact) -> None:
         self._session = session
-        self._attention, self._masked_bias = attention, masked_bias
+        graph = artifact.manifest.graph
+        self._attention: Attention = artifact.manifest.spec.attention
+        self._masked_bias, self._all_tokens = graph.masked_bias, np.arange(graph.vocab_size)
         past = [node for node in session.get_inputs() if node.name.startswith("past_key_values.")]
         self._past_names = [node.name for node in past]
         self._new_names = [name.replace("past_key_values.", "new.") for name in self._past_names]
@@ -60,70 +96,54 @@ class AnswerBatch:
         self._dtype = np.float16 if past[0].type == "tensor(float16)" else np.float32
         bits = session.get_modelmeta().custom_metadata_map.get("value_bits")
         self._magic = None if bits is None else np.float32(1.5 * 2.0 ** (23 - int(bits)))
-        self._owners: list[ref[AnswerKV] | None] = []
-        self._lengths: list[int] = []
-        self._arena: list[NDArray[np.generic]] = [self._empty(0, 0) for _ in self._past_names]
-
-    def _empty(self, rows: int, slots: int) -> NDArray[np.generic]:
-        return np.zeros((rows, self._heads, slots, self._size), dtype=self._dtype)
+        self._banks: list[Bank] = []
+        """The most recently used last."""
 
     def close(self) -> None:
-        """Free session and arena; no call may follow."""
-        del self._session, self._arena
+        """Free session and banks; no call may follow."""
+        del self._session, self._banks
 
-    def extend(self, works: Sequence[AnswerWork]) -> NDArray[np.float32]:
-        """Next-token logits [N, V] of N answers once each has grown by its ids."""
-        rows = self._place(works)
-        feed, lengths = self._feed(works, rows)
-        logits, *new = self._session.run(["vocab_logits", *self._new_names], feed)
-        for work, row, length in zip(works, rows, lengths, strict=True):
-            start, end = self._lengths[row], self._lengths[row] + length
-            for array, one in zip(self._arena, new, strict=True):
-                array[row, :, start:end] = one[row, :, :length]
-            self._lengths[row] = end
+    def extend(self, works: Sequence[AnswerWork]) -> list[NDArray[np.float32]]:
+        """Next-token logits of N answers once each has grown by its ids, those each wants."""
+        bank, rows = self._place(works)
+        in_order = sorted(zip(rows, works, strict=True), key=lambda one: one[0])
+        wanted = [self._all_tokens if work.wanted is None else work.wanted for work in works]
+        head_ids = np.unique(np.concatenate(wanted))
+        logits, *new = self._session.run(["vocab_logits", *self._new_names], self._feed(bank, in_order, head_ids))
+        for row, work in in_order:
+            start, length = bank.lengths[row], len(work.ids)
+            for array, one in zip(bank.arrays, new, strict=True):
+                array[row, :, start : start + length] = one[row, :, :length]
+            bank.lengths[row] = start + length
             work.answer.append([one[row : row + 1] for one in new], 0, length)
-        return np.asarray(logits, dtype=np.float32)[rows]
+        found = np.asarray(logits, dtype=np.float32)
+        return [found[row, np.searchsorted(head_ids, ids)] for row, ids in zip(rows, wanted, strict=True)]
 
-    def _place(self, works: Sequence[AnswerWork]) -> list[int]:
-        """The row of each answer, all of them below N; those that have none are copied into one."""
-        needed = max(self._num_slots(work) + len(work.ids) for work in works)
-        self._make_room(len(works), needed)
-        row_of = {owner(): row for row, owner in enumerate(self._owners[: len(works)]) if owner is not None}
-        rows = [self._row_if_current(work, row_of) for work in works]
-        free = iter([row for row in range(len(works)) if row not in rows])
+    def _place(self, works: Sequence[AnswerWork]) -> tuple[Bank, list[int]]:
+        """A bank, and the row of each answer in it, all of them below N."""
+        num = len(works)
+        room = max(room_for(work.answer.num_slots + len(work.ids)) for work in works)
+        found = [(bank, [bank.row_of(work.answer) for work in works]) for bank in self._banks if bank.room == room]
+        best = max(found, key=lambda one: num - one[1].count(None), default=None)
+        if best is None or (2 * best[1].count(None) > num and len(self._banks) < MAX_BANKS):
+            best = Bank(len(self._past_names), (self._heads, room, self._size), self._dtype), [None] * num
+        bank, rows = best
+        others = [one for one in self._banks if one is not bank]
+        self._banks = [*others[-MAX_BANKS + 1 :], bank]
+        bank.make_rows(num)
+        kept = [row if row is not None and row < num else None for row in rows]
+        free = iter([row for row in range(num) if row not in kept])
         placed = []
-        for work, row in zip(works, rows, strict=True):
+        for work, row in zip(works, kept, strict=True):
             if row is None:
                 row = next(free)  # noqa: PLW2901
-                self._fill(row, work.answer)
+                self._fill(bank, row, work.answer)
             placed.append(row)
-        return placed
+        return bank, placed
 
-    def _row_if_current(self, work: AnswerWork, row_of: dict[AnswerKV | None, int]) -> int | None:
-        row = row_of.get(work.answer)
-        return row if row is not None and self._lengths[row] == self._num_slots(work) else None
-
-    @staticmethod
-    def _num_slots(work: AnswerWork) -> int:
-        prompt = work.answer.prompt
-        return prompt.prefix.num_tokens + prompt.num_document_tokens + work.answer.num_tokens
-
-    def _make_room(self, num_rows: int, num_slots: int) -> None:
-        rows, slots = len(self._owners), self._arena[0].shape[2]
-        if num_rows <= rows and num_slots <= slots:
-            return
-        more_slots = max(slots, -(-num_slots // SLOT_STEP) * SLOT_STEP)
-        more_rows = max(rows, num_rows)
-        for index, old in enumerate(self._arena):
-            grown = self._empty(more_rows, more_slots)
-            grown[:rows, :, :slots] = old
-            self._arena[index] = grown
-        self._owners += [None] * (more_rows - rows)
-        self._lengths += [0] * (more_rows - rows)
-
-    def _fill(self, row: int, answer: AnswerKV) -> None:
+    def _fill(self, bank: Bank, row: int, answer: AnswerKV) -> None:
         prompt = answer.prompt
-        for index, array in enumerate(self._arena):
+        for index, array in enumerate(bank.arrays):
             slot, kind = self._slots[index // 2], index % 2
             prefix = (prompt.prefix.keys, prompt.prefix.values)[kind][slot][:, :, NUM_NULL_SLOTS:]
             parts = [prefix, (prompt.keys, prompt.values)[kind][slot][:, :, :]]
@@ -135,30 +155,28 @@ class AnswerBatch:
             for part in parts:
                 start, end = end, end + part.shape[2]
                 array[row, :, start:end] = part[0]
-        self._owners[row], self._lengths[row] = ref(answer), end
+        bank.owners[row], bank.lengths[row] = ref(answer), end
 
     def _feed(
-        self, works: Sequence[AnswerWork], rows: Sequence[int]
-    ) -> tuple[dict[str, NDArray[np.generic]], list[int]]:
-        """The graph's inputs, and how many of the tokens of each answer are no padding."""
-        num, slots = len(works), self._arena[0].shape[2]
-        lengths = [len(work.ids) for work in works]
-        longest = max(lengths)
-        input_ids = np.zeros((num, longest), dtype=np.int64)
-        position_ids = np.zeros((num, longest), dtype=np.int64)
-        bias = np.full((num, 1, 1, slots), self._masked_bias, dtype=np.float32)
-        last = np.zeros(num, dtype=np.int64)
-        for work, row, length in zip(works, rows, lengths, strict=True):
-            input_ids[row, :length] = work.ids
-            position_ids[row, :length] = first_position(work, self._attention) + np.arange(length)
-            bias[row, 0, 0, : self._lengths[row]] = 0.0
-            last[row] = row * longest + length - 1
-        causal = np.where(np.tri(longest, dtype=bool), 0.0, self._masked_bias)[None, None]
+        self, bank: Bank, in_order: Sequence[tuple[int, AnswerWork]], head_ids: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.generic]]:
+        """The graph's inputs; `in_order` has an answer for each of the first rows."""
+        num, lengths = len(in_order), np.array([len(work.ids) for _, work in in_order])
+        longest, ends = int(lengths.max()), np.cumsum(lengths)
+        place = np.arange(longest)
+        is_taken = place < lengths[:, None]  # [B, T]
+        first = [first_position(work, self._attention) for _, work in in_order]
+        token_of_place = np.where(is_taken, (ends - lengths)[:, None] + place, 0)
+        bias = np.where(np.arange(bank.room) < np.array(bank.lengths[:num])[:, None], 0.0, self._masked_bias)
+        causal = np.where(np.tri(longest, dtype=bool), 0.0, self._masked_bias)
         feed = {
-            "input_ids": input_ids,
-            "position_ids": position_ids,
-            "past_bias": bias.astype(self._dtype, copy=False),
-            "new_bias": causal.astype(self._dtype),
-            "last_positions": last,
+            "input_ids": np.fromiter(chain.from_iterable(work.ids for _, work in in_order), np.int64, int(ends[-1])),
+            "position_ids": (np.array(first)[:, None] + place)[is_taken],
+            "token_of_place": token_of_place,
+            "place_of_token": np.flatnonzero(is_taken),
+            "past_bias": bias[:, None, None].astype(self._dtype),
+            "new_bias": causal[None, None].astype(self._dtype),
+            "last_positions": ends - 1,
+            "head_ids": head_ids,
         }
-        return feed | {name: array[:num] for name, array in zip(self._past_names, self._arena, strict=True)}, lengths
+        return feed | {name: array[:num] for name, array in zip(self._past_names, bank.arrays, strict=True)}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.base import AnswerWork, KVArray
 from engine.packing import NUM_NULL_SLOTS, Row
@@ -76,9 +77,13 @@ def _by_turns(keys: Arrays, values: Arrays) -> list[KVArray]:
 
 def first_position(work: AnswerWork, attention: Attention) -> int:
     """The position of the next token of an answer."""
-    prompt = work.answer.prompt
-    before = 0 if attention == "late" else prompt.prefix.num_tokens
-    return before + prompt.num_document_tokens + work.answer.num_tokens
+    before = work.answer.prompt.prefix.num_tokens if attention == "late" else 0
+    return work.answer.num_slots - before
+
+
+def pick_wanted(logits: NDArray[np.float32], answers: Sequence[AnswerWork]) -> list[NDArray[np.float32]]:
+    """Of logits of the whole vocabulary [N, V] those that each answer wants."""
+    return [row if work.wanted is None else row[work.wanted] for work, row in zip(answers, logits, strict=True)]
 
 
 def build_answer_row(answers: Sequence[AnswerWork], past: Past, attention: Attention, masked_bias: float) -> Row:

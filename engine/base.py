@@ -23,6 +23,13 @@ from numpy.typing import NDArray
 
 # Slots of an answer's first arrays: most explanations fit them.
 _LEAST_ROOM = 64
+# Rows of answers grow by so many slots.
+_ROOM_STEP = 128
+
+
+def room_for(num_slots: int) -> int:
+    """Slots of the row that an answer of so many takes: answers of one room are quickest together."""
+    return -(-num_slots // _ROOM_STEP) * _ROOM_STEP
 
 
 class KVArray(Protocol):
@@ -120,6 +127,11 @@ class AnswerKV:
         self.arrays = grown
 
     @property
+    def num_slots(self) -> int:
+        """Of prompt and answer together."""
+        return self.prompt.prefix.num_tokens + self.prompt.num_document_tokens + self.num_tokens
+
+    @property
     def num_bytes(self) -> int:
         """Memory held beside the prompt's, spare room included."""
         return sum(array.nbytes for array in self.arrays)
@@ -131,6 +143,8 @@ class AnswerWork:
 
     answer: AnswerKV
     ids: Sequence[int]
+    wanted: NDArray[np.int64] | None = None
+    """The tokens [A] whose logits are asked for; None: all of the vocabulary."""
 
 
 class Engine(Protocol):
@@ -156,8 +170,8 @@ class Engine(Protocol):
         """
         ...
 
-    def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
-        """Next-token logits [N, V] of N different answers once each has grown by its ids; N >= 1."""
+    def extend_answers(self, answers: Sequence[AnswerWork]) -> list[NDArray[np.float32]]:
+        """Next-token logits of N different answers once each has grown by its ids, those it wants: [A] each; N >= 1."""
         ...
 
     def close(self) -> None:

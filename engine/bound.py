@@ -125,7 +125,7 @@ class BoundEngine:
         """As `engine.ort` does, in this process's memory."""
         return self._host.keep_documents(documents)
 
-    def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
+    def extend_answers(self, answers: Sequence[AnswerWork]) -> list[NDArray[np.float32]]:
         """As `engine.ort` does, in this process's memory."""
         return self._host.extend_answers(answers)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.answer_batch import open_answer_batch
-from engine.answer_row import Past, build_answer_row, plan_past
+from engine.answer_row import Past, build_answer_row, pick_wanted, plan_past
 from engine.base import AnswerWork, DocumentWork, PrefixKV, PromptKV
 from engine.devices import CPU_ONLY, Provider
 from engine.packing import NUM_NULL_SLOTS, Row, Segment, build_row
@@ -98,8 +98,8 @@ class OrtEngine:
         num_past = NUM_NULL_SLOTS + sum(prefix.num_tokens for prefix in prefixes)
         return self._row(segments, num_past), self._join(prefixes), num_past
 
-    def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
-        """Next-token logits [N, V] of N answers; each takes up the KV of its new tokens.
+    def extend_answers(self, answers: Sequence[AnswerWork]) -> list[NDArray[np.float32]]:
+        """Next-token logits of N answers, those each wants; each takes up the KV of its new tokens.
 
         They are rows of a batch where the artifact has a graph for that, else all in one row of its only graph.
         """
@@ -113,7 +113,7 @@ class OrtEngine:
         for work in answers:
             start, end = end, end + len(work.ids)
             work.answer.append(present, start, end)
-        return np.asarray(logits, dtype=np.float32)
+        return pick_wanted(np.asarray(logits, dtype=np.float32), answers)
 
     def _join_blocks(self, past: Past) -> dict[str, NDArray[np.generic]]:
         """The past of a row of answers, behind one null slot."""

@@ -1,8 +1,9 @@
 """The graph that answers grow by: the decoder of `bert_graph` with a batch axis, for B answers of one step.
 
 A scoring row compares each token with everybody's past, to mask most of it, and copies that past in every layer. An
-answer's step has few new tokens and a long past of its own. Here each answer is a row of the batch: keys and values of
-its past are read where they lie, and only those of the new tokens come out.
+answer's step has few new tokens and a long past of its own. Here each answer is a row of the batch where tokens look at
+one another: keys and values of its past are read where they lie, and only those of the new tokens come out. Everywhere
+else the N new tokens of all answers lie in one row, so that nothing is computed for answers that have fewer than T.
 
     attention = (exp(s_past - peak) V_past + exp(s_new - peak) V_new) / sum of both weights
 
@@ -10,13 +11,16 @@ Under `late` attention an answer's tokens see the whole prompt in every layer, a
 only the layers that the joint ones read from are computed.
 
 Inputs:
-    input_ids, position_ids          int64 [B, T], padded at the end of each row
+    input_ids, position_ids          int64 [N]
+    token_of_place                   int64 [B, T], which of the N stands there; any where none does, behind the row's
+    place_of_token                   int64 [N], of the B * T places
     past_bias                        float [B, 1, 1, P], 0 where the answer may look
     new_bias                         float [1, 1, T, T], causal
-    last_positions                   int64 [B], of the flattened B * T tokens, each row's last
+    last_positions                   int64 [B], of the N tokens, each answer's last
+    head_ids                         int64 [A], the tokens whose logits are wanted: an explanation's grammar allows few
     past_key_values.{slot}.key       float [B, num_kv_heads, P, head_dim]  and `.value`, for each slot an answer needs
 Outputs:
-    vocab_logits                     float32 [B, vocab_size]
+    vocab_logits                     float32 [B, A]
     new.{slot}.key                   float [B, num_kv_heads, T, head_dim]  and `.value`
 
 With exact sums the values of the past must be multiples of 2^-VALUE_BITS, as those that come out are; the graph's
@@ -50,11 +54,14 @@ def build_answer_graph(model: BertLMHeadModel, dtype: str, form: AttentionForm) 
     int64, floats = ir.DataType.INT64, FLOATS[dtype]
     kv_shape = ["B", info.num_kv_heads, "P", info.head_dim]
     named = {
-        "input_ids": ir.val("input_ids", int64, ["B", "T"]),
-        "position_ids": ir.val("position_ids", int64, ["B", "T"]),
+        "input_ids": ir.val("input_ids", int64, ["N"]),
+        "position_ids": ir.val("position_ids", int64, ["N"]),
+        "token_of_place": ir.val("token_of_place", int64, ["B", "T"]),
+        "place_of_token": ir.val("place_of_token", int64, ["N"]),
         "past_bias": ir.val("past_bias", floats, ["B", 1, 1, "P"]),
         "new_bias": ir.val("new_bias", floats, [1, 1, "T", "T"]),
         "last_positions": ir.val("last_positions", int64, ["B"]),
+        "head_ids": ir.val("head_ids", int64, ["A"]),
     }
     past = {
         slot: (
@@ -67,7 +74,9 @@ def build_answer_graph(model: BertLMHeadModel, dtype: str, form: AttentionForm) 
     graph = ir.Graph(inputs, [], nodes=[], opset_imports={"": OPSET, MICROSOFT: 1}, name="answer_decoder")
     decoder = _AnswerDecoder(model, GraphBuilder(graph), dtype, form)
     logits, new = decoder.decode(named, layers, past)
-    outputs = [(logits, "vocab_logits", ir.DataType.FLOAT, ["B", info.vocab_size])]
+    outputs: list[tuple[ir.Value, str, ir.DataType, list[str | int]]] = [
+        (logits, "vocab_logits", ir.DataType.FLOAT, ["B", "A"])
+    ]
     for slot, pair in new.items():
         for value, kind in zip(pair, ("key", "value"), strict=True):
             outputs.append((value, f"new.{slot}.{kind}", floats, ["B", info.num_kv_heads, "T", info.head_dim]))
@@ -83,16 +92,17 @@ def build_answer_graph(model: BertLMHeadModel, dtype: str, form: AttentionForm) 
 
 
 class _AnswerDecoder(_BertDecoder):
-    """The same layers over B rows of T tokens; between attentions all tokens lie in one row."""
+    """The same layers over B rows of up to T tokens; between attentions all N of them lie in one."""
 
     def decode(
         self, inputs: dict[str, ir.Value], layers: list[tuple[int, int]], past: dict[int, KeyValue]
     ) -> tuple[ir.Value, dict[int, KeyValue]]:
-        """Vocabulary logits [B, V], and the new (key, value) of each slot."""
+        """Logits [B, A] of `head_ids`, and the new (key, value) of each slot."""
         op, config = self._op, self._config
         heads = config.num_attention_heads
         size = config.hidden_size // heads
-        self._split = op.Concat(op.Shape(inputs["input_ids"]), [heads, size], axis=0)
+        self._token_of_place, self._place_of_token = inputs["token_of_place"], inputs["place_of_token"]
+        self._split = op.Concat(op.Shape(self._token_of_place), [heads, size], axis=0)
         flat = {name: op.Reshape(inputs[name], [1, -1]) for name in ("input_ids", "position_ids")}
         positions = self._state["bert.embeddings.position_embeddings.weight"]
         token_type = self._state["bert.embeddings.token_type_embeddings.weight"][0]
@@ -106,9 +116,9 @@ class _AnswerDecoder(_BertDecoder):
         states = op.Reshape(op.Gather(hidden, inputs["last_positions"], axis=1), [-1, config.hidden_size])
         transform = "cls.predictions.transform"
         states = self._norm(op.Gelu(self._linear(states, f"{transform}.dense")), f"{transform}.LayerNorm")
-        embedding = self._weight(EMBEDDING, self._state[EMBEDDING])
-        bias = self._weight("vocab.bias", self._state["cls.predictions.bias"])
-        logits = op.Add(op.MatMul(states, op.Transpose(embedding, perm=[1, 0])), bias)
+        chosen = op.Gather(self._weight(EMBEDDING, self._state[EMBEDDING]), inputs["head_ids"])
+        bias = op.Gather(self._weight("vocab.bias", self._state["cls.predictions.bias"]), inputs["head_ids"])
+        logits = op.Add(op.MatMul(states, op.Transpose(chosen, perm=[1, 0])), bias)
         return (logits if self._dtype == "float32" else op.Cast(logits, to=FLOATS["float32"])), new
 
     def _answer_layer(
@@ -116,10 +126,12 @@ class _AnswerDecoder(_BertDecoder):
     ) -> tuple[ir.Value, KeyValue]:
         op, name = self._op, f"bert.encoder.layer.{layer}"
         fused = self._linear(hidden, *(f"{name}.attention.self.{part}" for part in ("query", "key", "value")))
-        query, key, value = (self._rows_by_head(one) for one in op.Split(fused, axis=-1, num_outputs=3, _outputs=3))
+        placed = op.Gather(fused, self._token_of_place, axis=1)  # [1, B, T, 3 H]
+        query, key, value = (self._rows_by_head(one) for one in op.Split(placed, axis=-1, num_outputs=3, _outputs=3))
         if self._form == "exact":
             value = round_to_bits(self._builder, value, "attention.values", VALUE_BITS)
         attended = self._attend_apart(query, (key, value), past, biases)
+        attended = op.Gather(attended, self._place_of_token, axis=1)
         attended = op.Add(self._linear(self._unfused(attended), f"{name}.attention.output.dense"), hidden)
         attended = self._norm(attended, f"{name}.attention.output.LayerNorm")
         inner = op.Gelu(self._linear(attended, f"{name}.intermediate.dense"))
@@ -127,7 +139,7 @@ class _AnswerDecoder(_BertDecoder):
         return output, (key, value)
 
     def _rows_by_head(self, projected: ir.Value) -> ir.Value:
-        """[1, B T, H] to [B, heads, T, H / heads]."""
+        """[1, B, T, H] to [B, heads, T, H / heads]."""
         return self._op.Transpose(self._op.Reshape(projected, self._split), perm=[0, 2, 1, 3])
 
     def _attend_apart(

@@ -21,7 +21,8 @@ Choices that were measured (docs/log.md has the figures):
   scale) into that operator although it supports only one activation scale, and returns wrong numbers.
 
 The token embedding, where it doubles as the vocabulary head, is stored once: int8 with a scale per token, looked
-up by Gather, and multiplied by its transpose, which ONNX Runtime folds when it loads the graph.
+up by Gather, and multiplied by its transpose, which ONNX Runtime folds when it loads the graph; or by the transpose of
+the rows that a Gather has picked of it.
 """
 
 import numpy as np
@@ -161,14 +162,17 @@ class _Quantizer:
         value.name = name
 
     def quantize_embedding(self, name: str) -> None:
-        """Replace the Gathers and, through its Transpose, the MatMuls that read the embedding [V, H]."""
+        """Replace what reads the embedding [V, H]: Gathers, and MatMuls through a Transpose of it or of a Gather."""
         embedding = self._graph.initializers[name]
         assert embedding.const_value is not None
         values, scales = quantize_weight(embedding.const_value.numpy(), axis=0)
         stored = self._constant(f"{name}.int8", values)
         by_token = self._constant(f"{name}.scale", scales)
         for node, _ in list(embedding.uses()):
-            if node.op_type == "Gather":
+            readers = [reader for reader, _ in node.outputs[0].uses()]
+            if node.op_type == "Gather" and all(reader.op_type == "Transpose" for reader in readers):
+                self._replace_chosen_head(node, readers, (stored, by_token))
+            elif node.op_type == "Gather":
                 self._replace_lookup(node, stored, by_token)
             elif node.op_type == "Transpose":
                 self._replace_head(node, stored, by_token)
@@ -188,6 +192,20 @@ class _Quantizer:
         head.type = ir.TensorType(ir.DataType.INT8)
         for product, _ in list(head.uses()):
             self._replace(product, head, scales)
+
+    def _replace_chosen_head(
+        self, gather: ir.Node, transposes: list[ir.Node], embedding: tuple[ir.Value, ir.Value]
+    ) -> None:
+        """The products of some rows of the embedding, which `gather` picks."""
+        stored, by_token = embedding
+        tape = ir.tape.Tape()
+        scales = tape.op("Gather", [by_token, gather.inputs[1]])
+        self._insert(tape, gather)
+        gather.replace_input_with(0, stored)
+        rows = gather.outputs[0]
+        rows.type = ir.TensorType(ir.DataType.INT8)
+        for transpose in transposes:
+            self._replace_head(transpose, rows, scales)
 
     def _drop(self, initializer: ir.Value) -> None:
         if not initializer.uses():

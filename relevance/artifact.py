@@ -5,7 +5,7 @@ An artifact is a folder:
     manifest.json     everything below, and the sha256 of every other file
     tokenizer.json    the vocabulary
     model.onnx        the graph (see `GraphInfo` for its inputs and outputs)
-    answers.onnx      the same model for answers that grow, if there is one (`model_export.answer_graph` says how it
+    decode.onnx       the same model for answers that grow, if there is one (`model_export.answer_graph` says how it
                       differs); without it they grow by model.onnx, and slower
     weights.bin       the weights of both, each once (`model_export.weights`); a graph may as well have them within, or
                       in a file of another name
@@ -32,11 +32,11 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 GRAPH_FILE = "model.onnx"
-ANSWER_GRAPH_FILE = "answers.onnx"
+ANSWER_GRAPH_FILE = "decode.onnx"
 WEIGHTS_FILE = "weights.bin"
 CARD_FILE = "README.md"
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 Target = Literal["cpu", "cuda", "tensorrt"]
 
 

@@ -13,8 +13,9 @@ from service.cost import CostModel
 from service.dialect import ServedModel, Stamp
 from service.explaining.events import ExplainingFigures
 from service.explaining.explainer import Explainer
+from service.explaining.grouping import AS_A_BATCH, IN_ONE_ROW
 from service.explaining.kv_store import KVStore
-from service.explaining.streams import AS_A_BATCH, IN_ONE_ROW, Streams
+from service.explaining.streams import Streams
 from service.explaining.turns import Turns
 from service.live_model import Caches, LiveModel, Scoring
 from service.metrics import Metrics

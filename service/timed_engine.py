@@ -40,7 +40,7 @@ class TimedEngine:
         """As the engine does; not measured, since copying is in it."""
         return self._engine.keep_documents(documents)
 
-    def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
+    def extend_answers(self, answers: Sequence[AnswerWork]) -> list[NDArray[np.float32]]:
         """As the engine does; not measured: scoring is what is learned."""
         return self._engine.extend_answers(answers)
 

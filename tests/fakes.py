@@ -124,7 +124,7 @@ class FakeEngine:
         ]
         return self.score_documents(documents), kept
 
-    def extend_answers(self, answers: Sequence[AnswerWork]) -> NDArray[np.float32]:
+    def extend_answers(self, answers: Sequence[AnswerWork]) -> list[NDArray[np.float32]]:
         self.answers.append([tuple(work.ids) for work in answers])
         self._enter([work.ids for work in answers])
         rows = []
@@ -133,7 +133,7 @@ class FakeEngine:
             work.answer.append([present], 0, len(work.ids))
             prompt, said = work.answer.prompt, work.answer.arrays[0][0, 0, : work.answer.num_tokens, 0]
             rows.append(fake_vocabulary_logits(prompt.prefix.keys[0].tolist(), prompt.keys[0].tolist(), said.tolist()))
-        return np.stack(rows)
+        return [row if work.wanted is None else row[work.wanted] for row, work in zip(rows, answers, strict=True)]
 
     def close(self) -> None:
         self.is_closed = True

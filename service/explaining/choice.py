@@ -1,7 +1,8 @@
 """One answer's way through the grammar: what is said next, chosen where there is a choice. Pure, but for its generator.
 
     path = AnswerPath(grammar, label_token_id, sampling)     next_ids: the grade's token and what it forces
-    said = path.go_on(logits)                                the tokens that follow: one chosen, then those forced
+    said = path.go_on(logits)                                those of path.allowed; what follows: one chosen, then
+                                                             what that forces
     ... until path.is_done, or path.error says why not
 
 What is in `next_ids` has been said and is still to go through the model.
@@ -26,6 +27,8 @@ class AnswerPath:
         self._max_tokens = max_tokens
         self._forced, self._state = grammar.forced_run(grammar.start())
         self.next_ids: list[int] = [label_token_id, *self._forced]
+        self.allowed = self._find_allowed()
+        """The tokens [A] of which the next one behind `next_ids` is chosen; none once it is done."""
         self.num_tokens = 0
         """Said, behind the grade."""
         self.num_chosen = 0
@@ -39,12 +42,12 @@ class AnswerPath:
         return self.error is None and self._grammar.is_done(self._state)
 
     def go_on(self, logits: NDArray[np.float32]) -> list[int]:
-        """What is said once `next_ids` have gone through the model, whose next-token logits [V] are given."""
-        allowed = np.array(self._grammar.allowed(self._state), dtype=np.int64)
-        token = int(allowed[self._choose(logits[allowed])])
+        """What is said once `next_ids` have gone through the model, whose logits [A] of `allowed` are given."""
+        token = int(self.allowed[self._choose(logits)])
         run, self._state = self._grammar.forced_run(self._grammar.advance(self._state, token))
         self.num_chosen += 1
         self.next_ids = [token, *run]
+        self.allowed = self._find_allowed()
         said = [*self._unsaid, *self.next_ids]
         self._unsaid = []
         if self.num_tokens + len(said) > self._max_tokens:
@@ -52,6 +55,9 @@ class AnswerPath:
             self.error = ExplanationCutError(f"it did not end within {self._max_tokens} tokens")
         self.num_tokens += len(said)
         return said
+
+    def _find_allowed(self) -> NDArray[np.int64]:
+        return np.array(self._grammar.allowed(self._state), dtype=np.int64)
 
     def _choose(self, logits: NDArray[np.float32]) -> int:
         """Which of the allowed tokens' logits [A]."""

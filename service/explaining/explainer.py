@@ -39,7 +39,8 @@ from service.explaining.events import (
     ExplanationUsage,
     Grade,
 )
-from service.explaining.streams import Stream, Streams
+from service.explaining.stream import Stream
+from service.explaining.streams import Streams
 from service.explaining.writer import ExplanationWriter
 from service.tokenise import tokenise
 from service.work import Prompt

@@ -2,9 +2,9 @@
 
     admit -> [prefill, where no KV of the pair is held] -> decode steps -> the last tokens -> gone
 
-Continuous batching: a decode step takes the streams that have waited longest, each at its own length, as many as fit
-one call; streams join and leave between any two steps. The grammar's forced runs go through the model in one piece with
-the token before them, and the forced end of an explanation never does: it is known.
+Continuous batching: a decode step takes the stream that has waited longest and others with it (`grouping`), each at
+its own length; streams join and leave between any two steps. The grammar's forced runs go through the model together
+with the token before them, and the forced end of an explanation never does: it is known.
 
 A stream holds its pair's KV (a pin in the KVStore) and its answer's, from `admit` until `leave`, which happens exactly
 once, in whatever way it ends. All but the steps' `run` happens under the batcher's lock.
@@ -14,7 +14,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,57 +21,14 @@ from numpy.typing import NDArray
 from engine.base import AnswerKV, AnswerWork, DocumentWork, Engine, PrefixKV, PromptKV
 from engine.prefix_cache import PrefixCache
 from service.errors import ServiceError, TooManyExplanationsError
-from service.explaining.choice import AnswerPath
 from service.explaining.events import ExplainingFigures
+from service.explaining.grouping import IN_ONE_ROW, StepLimits, choose_streams
 from service.explaining.keeping import choose_kept
 from service.explaining.kv_store import KVStore
+from service.explaining.stream import Stream
 from service.explaining.turns import Turns
 from service.side_work import Chosen, EngineStep
-from service.work import Prompt, WaitingDocument
-
-
-class Listener(Protocol):
-    """Whoever waits for a stream's tokens; told in the engine thread, so it must not take long, nor raise."""
-
-    def tell(self, tokens: Sequence[int], is_last: bool, error: ServiceError | None) -> None:
-        """The next tokens; after the last ones, or an error, nothing follows."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """One explanation under way."""
-
-    prompt: Prompt
-    path: AnswerPath
-    listener: Listener
-    answer: AnswerKV | None = None
-    """None until the KV of its pair is there."""
-    resumed: bool = False
-    num_cached_tokens: int = 0
-    num_steps: int = 0
-    admitted_at: float = math.nan
-    started_at: float = math.nan
-    """Of its first engine call."""
-    first_at: float = math.nan
-    """When its first tokens were there."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepLimits:
-    """How much one call of the engine may do for explanations, so that a score never waits for long."""
-
-    max_streams: int
-    max_tokens: int
-    """New ones, padding included."""
-    max_area: int
-    """New tokens times slots they are compared with."""
-
-
-IN_ONE_ROW = StepLimits(max_streams=4, max_tokens=64, max_area=16_384)
-"""Answers of a row see one another's KV only to look away from it: past this, two rows are faster than one."""
-AS_A_BATCH = StepLimits(max_streams=8, max_tokens=64, max_area=262_144)
-"""Of an artifact with a graph for answers: each is compared with its own past alone."""
+from service.work import WaitingDocument
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +45,7 @@ class Streams:
     _waiting: deque[Stream] = field(default_factory=deque)
     """Streams in the order of their turns; those of the running step are in it too."""
     _members: set[Stream] = field(default_factory=set)
+    _num_steps: int = 0
 
     def __len__(self) -> int:
         return len(self._members)
@@ -149,20 +106,10 @@ class Streams:
         return DecodeStep(self, self._next_streams(), scores_wait)
 
     def _next_streams(self) -> list[Stream]:
-        """The first in turn, and those behind it that fit the same call."""
-        chosen: list[Stream] = []
-        slots = longest = 0
-        for stream in self._waiting:
-            if stream.answer is None:
-                continue
-            slots += len(stream.path.next_ids) + stream.answer.num_tokens + len(stream.prompt.document_ids)
-            slots += len(stream.prompt.prefix_ids)
-            longest = max(longest, len(stream.path.next_ids))
-            tokens = longest * (len(chosen) + 1)
-            is_full = len(chosen) == self.limits.max_streams or tokens > self.limits.max_tokens
-            if chosen and (is_full or tokens * slots > self.limits.max_area):
-                break
-            chosen.append(stream)
+        self._num_steps += 1
+        chosen = choose_streams(self._waiting, self.limits)
+        for stream in chosen:
+            stream.last_step = self._num_steps
         return chosen
 
     def move_back(self, streams: Sequence[Stream]) -> None:
@@ -249,15 +196,17 @@ class DecodeStep:
     def __init__(self, streams: Streams, chosen: Sequence[Stream], scores_waited: bool) -> None:
         self._streams, self._chosen = streams, chosen
         self._scores_waited = scores_waited
-        self._work = [AnswerWork(one.answer, one.path.next_ids) for one in chosen if one.answer is not None]
+        self._work = [
+            AnswerWork(one.answer, one.path.next_ids, one.path.allowed) for one in chosen if one.answer is not None
+        ]
         self._said: list[list[int]] = []
         self._began = streams.clock()
 
     def run(self, engine: Engine) -> None:
         """Compute what is to be said next, and choose."""
         logits = engine.extend_answers(self._work)
-        if len(logits) != len(self._work) or not np.isfinite(logits).all():
-            raise ValueError(f"next-token logits {logits.shape} for {len(self._work)} answers, or not all are finite")
+        if len(logits) != len(self._work) or not np.isfinite(np.concatenate(logits)).all():
+            raise ValueError(f"{len(logits)} rows of logits for {len(self._work)} answers, or not all are finite")
         self._said = [stream.path.go_on(row) for stream, row in zip(self._chosen, logits, strict=True)]
 
     def finish(self, seconds: float) -> None:
