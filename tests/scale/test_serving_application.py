@@ -1,6 +1,7 @@
 """What is deployed: the options Serve gets, the config file, and the manifests for Kubernetes."""
 
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,12 @@ def test_the_image_for_ray_has_the_environment_of_its_nodes() -> None:
 def test_a_number_of_replicas_that_is_none_is_refused(replicas: str) -> None:
     result = CliRunner().invoke(app, ["serve", f"--replicas={replicas}"])
     assert "give a number" in str(result.exception)
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.partition(".")[0] == "ray" or one.startswith("scale.serving")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = CliRunner().invoke(app, ["serve", "--replicas", "2"])
+    assert str(result.exception).startswith("Ray Serve (ray) is not installed")
+    assert "'.[scale]'" in str(result.exception)
