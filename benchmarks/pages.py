@@ -38,6 +38,7 @@ PAGES = (
     "docs/evolution.md",
     "docs/explain.md",
     "docs/explanations.md",
+    "docs/export.md",
     "docs/operating.md",
     "artifacts/default/README.md",
 )
@@ -75,6 +76,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "handles": handles.handles,
     "hot_path": hot_path.hot_path,
     "limit": limits.limit,
+    "precisions": limits.precisions,
 }
 
 

@@ -2,7 +2,7 @@
 
 | artifact's target | `cpu` | `cuda` | `tensorrt` | `auto` |
 |---|---|---|---|---|
-| cpu (int8, fp32) | yes | no: operators of the processor | no | cpu |
+| cpu (int8, int4, fp32) | yes | no: operators of the processor | no | cpu |
 | cuda (fp16, bf16, fp32) | for checks; not bf16 | yes | no: operators TensorRT may not know | cuda |
 | tensorrt (the same) | for checks; not bf16 | yes | yes | tensorrt |
 

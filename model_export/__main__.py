@@ -24,7 +24,7 @@ from relevance.errors import RelevanceError
 from relevance.provenance import command_line
 
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
-    "cpu": ("int8", "fp32"),
+    "cpu": ("int8", "int4", "fp32"),
     "cuda": ("fp16", "bf16", "fp32"),
     "tensorrt": ("fp16", "bf16", "fp32"),
 }
@@ -37,7 +37,8 @@ def parse(arguments: Sequence[str]) -> ExportOptions:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="Hugging Face folder or hub id, e.g. Qwen/Qwen3-0.6B")
     parser.add_argument("out", metavar="OUT", type=Path, help="artifact folder to write; an artifact there is replaced")
     parser.add_argument("--target", choices=tuple(PRECISIONS), help="default: cpu; cuda where the precision is a GPU's")
-    parser.add_argument("--precision", choices=("int8", "fp32", "fp16", "bf16"), help="default: int8 on cpu, else fp16")
+    precisions = tuple(dict.fromkeys(one for known in PRECISIONS.values() for one in known))
+    parser.add_argument("--precision", choices=precisions, help="default: int8 on cpu, else fp16")
     parser.add_argument("--name", help="name in the manifest; default: the checkpoint's")
     parser.add_argument("--spec", metavar="NAME_OR_FILE", help="scoring spec: a preset, or a .json file")
     parser.add_argument("--pairs", metavar="FILE", type=Path, nargs="+", default=[], help="more pairs for the gate")

@@ -2,7 +2,7 @@
 
     torch float32    the Hugging Face model itself, one pair at a time, the whole prompt under a 4-D mask
       -> onnx fp32   packed with other pairs behind shared prefixes, as the service runs it
-      -> int8, fp16, bf16  the same graph at the published precision
+      -> int8, int4, fp16, bf16  the same graph at the published precision
 
 Each step compares grade distributions on the same pairs. A *decided flip* is a pair whose grade differs although
 the first form preferred its grade to the other's by more than `near_tie`: which of two equally likely grades
@@ -44,6 +44,8 @@ DEFAULT_THRESHOLDS = {
     "fp16": Thresholds(max_difference=0.02, mean_difference=2e-3, decided_flips=0.0, near_tie=0.02, kendall_tau=0.98),
     "bf16": Thresholds(max_difference=0.1, mean_difference=1e-2, decided_flips=0.01, near_tie=0.05, kendall_tau=0.95),
     "int8": Thresholds(max_difference=0.2, mean_difference=0.02, decided_flips=0.02, near_tie=0.05, kendall_tau=0.95),
+    # Sixteen steps a weight: for where memory matters more, and so looser. docs/export.md has what the default showed.
+    "int4": Thresholds(max_difference=0.4, mean_difference=0.05, decided_flips=0.05, near_tie=0.1, kendall_tau=0.9),
 }
 
 

@@ -1,6 +1,6 @@
 """From checkpoint to artifact folder, all or nothing.
 
-    load and check -> float32 graph -> gate against torch -> [int8 | fp16 | bf16 graph -> gate against float32]
+    load and check -> float32 graph -> gate against torch -> [int8 | int4 | fp16 | bf16 graph -> gate against float32]
         -> golden pairs -> manifest -> verify as a server would -> rename to OUT
 
 All of it runs on the CPU, whatever the target: float32 and published graph are those of the target, with its operators.

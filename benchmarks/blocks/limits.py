@@ -1,11 +1,41 @@
-"""Blocks on what bounds the engine: the machine's int8 products."""
+"""Blocks on what bounds the engine: the machine's int8 products, precision, and how cost grows."""
 
 from benchmarks.blocks.tables import ROOT, read_result, source, table
 
 
+def _is_measured(name: str) -> bool:
+    return (ROOT / "results" / f"{name}.json").is_file()
+
+
+def precisions() -> str:
+    """One model at several precisions."""
+    if not _is_measured("precisions"):
+        return "Size, memory and time beside int8: not yet measured (`python -m benchmarks.precisions INT8 INT4`).\n"
+    result = read_result("precisions")
+    rows = []
+    for row in result["rows"]:
+        agreement, loads = row["agreement"], row["workloads"].values()
+        rows.append(
+            [
+                f"{row['name']}, {row['precision']}",
+                f"{row['size_mb']:.0f} MB",
+                f"{row['own_mib']:.0f} + {row['mapped_mib']:.0f} MiB",
+                f"{row['start_s']:.1f} s",
+                ", ".join(f"{one['tokens_per_s']} ({one['ratio']:.2f})" for one in loads),
+                f"{agreement['mean_difference']:.3f}",
+                f"{agreement['grade_flips']:.1%}",
+                f"{agreement['kendall_tau']:.3f}",
+            ]
+        )
+    names = ", ".join(result["rows"][0]["workloads"])
+    header = ["model", "graphs and weights", "resident: own + mapped", "start to first score"]
+    header += [f"tokens/s (time to the first's): {names}", "mean difference from fp32", "flips", "tau"]
+    return table(header, rows) + source("precisions")
+
+
 def limit() -> str:
     """The prefill of the 0.6B shape beside its products alone."""
-    if not (ROOT / "results" / "limit.json").is_file():
+    if not _is_measured("limit"):
         return "Not yet measured: `python -m benchmarks.limit --artifact ARTIFACT`, about four minutes.\n"
     result = read_result("limit")
     rows = []

@@ -21,7 +21,7 @@ from service.version import VERSION
 from service.wire import Fields, InstructionAlias, Query, TolerantBody, refuse_too_many, validate
 
 SMALLEST_PROBABILITY = 1e-300
-DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8", "int4": "int4"}
 ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 429: "Overloaded", 503: "Unhealthy"}
 # TEI says 424 where a model fails: some clients retry every 5xx, so that what came too late is 429 here too.
 STATUSES = {EngineFailedError.code: 424, DeadlineExceededError.code: 429}

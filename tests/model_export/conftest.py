@@ -45,7 +45,11 @@ def qwen_folder(bert_folder: Path) -> Path:
 
 # Random weights make values far smaller than a trained encoder's, beside which the fixed grid of exact attention sums
 # is coarse, and scores so close that their order is rounding noise.
-THRESHOLDS = {**DEFAULT_THRESHOLDS, "int8": replace(DEFAULT_THRESHOLDS["int8"], kendall_tau=0.9)}
+THRESHOLDS = {
+    **DEFAULT_THRESHOLDS,
+    "int8": replace(DEFAULT_THRESHOLDS["int8"], kendall_tau=0.9),
+    "int4": replace(DEFAULT_THRESHOLDS["int4"], max_difference=0.6, kendall_tau=0.3),
+}
 
 
 def publish(checkpoint: Path, out: Path, precision: Precision) -> Path:
