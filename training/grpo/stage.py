@@ -9,6 +9,7 @@ RUN/checkpoint/     weights, tokenizer, scoring spec, training.json: what the ne
 import json
 import random
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,7 +133,10 @@ def claim_run(run_dir: Path, config: StrictConfig) -> None:
     path, content = run_dir / "config.json", config.model_dump_json(indent=1) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") != content:
         raise ConfigError(f"{run_dir} holds a run of another configuration; use a new folder or delete it")
-    path.write_text(content, encoding="utf-8")
+    # Whole at once: with several processes the next one reads it while this one writes.
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    beside.write_text(content, encoding="utf-8")
+    beside.replace(path)
 
 
 def train_and_save(trainer: Trainer, run_dir: Path, base: BaseCheckpoint, stage: str) -> None:
