@@ -72,6 +72,7 @@ class Bank:
         rows = len(self.owners)
         if number <= rows:
             return
+        number = max(number, 2 * rows)
         for index, old in enumerate(self.arrays):
             grown = np.zeros((number, *old.shape[1:]), dtype=old.dtype)
             grown[:rows] = old

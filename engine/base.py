@@ -121,7 +121,7 @@ class AnswerKV:
 
     def _make_room(self, like: Sequence[NDArray[np.generic]], num_tokens: int) -> None:
         room = max(_LEAST_ROOM, 2 * num_tokens)
-        grown = [np.zeros((*one.shape[:2], room, one.shape[3]), dtype=one.dtype) for one in like]
+        grown = [np.empty((*one.shape[:2], room, one.shape[3]), dtype=one.dtype) for one in like]
         for new, old in zip(grown, self.arrays, strict=False):
             new[:, :, : self.num_tokens] = old[:, :, : self.num_tokens]
         self.arrays = grown

@@ -64,5 +64,6 @@ class AnswerPath:
         if self._temperature <= 0.0:
             return int(np.argmax(logits))
         scaled = logits.astype(np.float64) / self._temperature
-        weights = np.exp(scaled - scaled.max())
-        return int(self._random.choice(len(weights), p=weights / weights.sum()))
+        ends = np.cumsum(np.exp(scaled - scaled.max()))
+        drawn = int(np.searchsorted(ends, self._random.random() * ends[-1], side="right"))
+        return min(drawn, len(ends) - 1)  # rounding may put what is drawn at the very end
