@@ -75,6 +75,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "overhead": load.overhead,
     "handles": handles.handles,
     "hot_path": hot_path.hot_path,
+    "growth": limits.growth,
     "limit": limits.limit,
     "precisions": limits.precisions,
 }

@@ -1,6 +1,7 @@
 """A service of its own for a benchmark: the real program in a process of its own, on a free port."""
 
 import collections
+import contextlib
 import re
 import subprocess
 import sys
@@ -44,14 +45,18 @@ def serving(artifact: Path, *arguments: str, num_workers: int = 1) -> Iterator[S
     command = [sys.executable, "-m", "service", "--artifact", str(artifact), "--port", "0", "--log-format", "text"]
     command += ["--workers", str(num_workers), *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    try:
-        served = _wait_until_ready(process, num_workers)
-        # A full pipe would stop the service.
-        threading.Thread(target=lambda: collections.deque(process.stderr or (), maxlen=0), daemon=True).start()
-        yield served
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    # A full pipe would stop the service.
+    drain = threading.Thread(target=lambda: collections.deque(process.stderr or (), maxlen=0), daemon=True)
+    with process.stderr or contextlib.nullcontext():
+        try:
+            served = _wait_until_ready(process, num_workers)
+            drain.start()
+            yield served
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+            if drain.is_alive():
+                drain.join()
 
 
 def _wait_until_ready(process: "subprocess.Popen[str]", num_workers: int) -> Served:

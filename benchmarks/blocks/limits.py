@@ -62,3 +62,38 @@ def limit() -> str:
     if "torch_products_gops" in others:
         text += f" The same products by PyTorch's int8 kernel: {others['torch_products_gops']} G op/s."
     return table(header, rows) + text + "\n" + source("limit")
+
+
+def growth() -> str:
+    """Time and memory against documents, tokens, prefix and concurrency."""
+    if not _is_measured("growth"):
+        return "Not yet measured: `python -m benchmarks.growth`, about a minute.\n"
+    result = read_result("growth")
+    line, error, clients = result["line"], result["line_error"], {row["at"]: row for row in result["clients"]}
+    knee, settings = clients[result["knee_clients"]], result["settings"]
+    rows = []
+    for axis, name in (
+        ("documents", "documents of 32 tokens"),
+        ("document_tokens", "tokens of each of 8 documents"),
+        ("prefix_tokens", "tokens of the prefix of 8 documents of 32"),
+    ):
+        first, last = result["axes"][axis][0], result["axes"][axis][-1]
+        rows.append(
+            [
+                name,
+                f"{first['at']} to {last['at']}",
+                f"{first['ms']:.1f} to {last['ms']:.1f} ms",
+                f"{first['line_ms']:.1f} to {last['line_ms']:.1f} ms",
+                f"{first['memory_mib']:.0f} to {last['memory_mib']:.0f} MiB",
+            ]
+        )
+    text = (
+        f"![Time and memory against documents, tokens, prefix and concurrency](images/growth.svg)\n\n"
+        f"{result['model']}, {settings['threads']} thread: {line['us_per_token']:.0f} µs a token computed and "
+        f"{line['ms_per_call']:.2f} ms a run of the graph, which is {error['median']:.0%} off in the median and "
+        f"{error['largest']:.0%} at most, as long as no run is longer than a pack. Over HTTP the knee is at "
+        f"{knee['at']} clients: {knee['requests_per_s']:.1f} requests of {settings['documents']} documents a second, "
+        f"p50 {knee['p50_ms']:.0f} ms, p99 {knee['p99_ms']:.0f} ms; more clients wait longer and get no more.\n\n"
+    )
+    header = ["what grows", "from, to", "time", "the line's", "memory above the loaded model"]
+    return text + table(header, rows) + source("growth")
