@@ -10,7 +10,7 @@ Each pair is scored, then explained three times:
 
 verdict    the explanation's verdict is the grade that was returned
 first      the first token that went through the model is that grade's label
-quotes     quoted evidence that stands in the document, word for word
+quotes     quoted evidence that stands in the document, character by character
 holds      nothing of it is wrong by `relevance.explanation.check`
 same       the three are equal
 
@@ -38,7 +38,6 @@ from relevance.artifact import load_artifact
 from relevance.explanation import Explanation, check
 from relevance.pair import Pair
 from relevance.provenance import command_line, write_result
-from relevance.terms import Words
 from service.explaining.events import Done, ExplanationRequest, Step
 from service.live_model import LiveModel
 from service.work import Terms
@@ -118,8 +117,7 @@ async def score(model: LiveModel, pair: Pair, *, keeps_kv: bool) -> Scored:
 def judge(one: Scored, told: Told, first_token: int | None, label: int, *, resumed: bool) -> dict[str, int]:
     """What holds of one explanation."""
     explanation = Explanation.from_json(told.values)
-    document = Words.of(one.pair.document)
-    found = [document.has_quote(quote) for quote in explanation.evidence]
+    found = [quote in one.pair.document for quote in told.values["evidence"]]
     return {
         "verdict": explanation.verdict == one.grade,
         "first": first_token == label,

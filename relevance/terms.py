@@ -19,7 +19,8 @@ from typing import Self
 # Characters the explanation's format uses, and what stands for them in texts of users.
 RESERVED = {"|": "/", "<": "(", ">": ")", ";": ","}
 _CONTROL = dict.fromkeys(c for c in (*range(32), 127) if chr(c) not in "\t\n\r")
-_TO_FREE = str.maketrans(RESERVED) | _CONTROL
+# BERT's normalizer takes U+FFFD for nothing, as it does control characters.
+_TO_FREE = str.maketrans(RESERVED) | _CONTROL | {0xFFFD: None}
 
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 _BREAK = re.compile(r"[\s()\[\]{}\"!?]+|\.{2,}|[,:](?=\D)")
@@ -90,7 +91,7 @@ def clean(text: str) -> str:
     return " ".join((text if text.isascii() else "".join(map(_without_control, text))).split())
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """Case, accents and control characters away; CJK characters apart, as tokenizers take them."""
     text = text.translate(_TO_FREE)
     if text.isascii():
@@ -101,7 +102,24 @@ def _fold(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words and punctuation marks of `text` in normal form."""
-    return _WORD.findall(_fold(text))
+    return _WORD.findall(fold(text))
+
+
+@lru_cache(maxsize=4096)
+def _fold_character(character: str) -> str:
+    return fold(character)
+
+
+def placed_words(text: str) -> list[tuple[str, int, int]]:
+    """The same, each with the characters [start, end) of `text` that it is."""
+    folded = fold(text) if text.isascii() else ""
+    if len(folded) == len(text):  # nothing was taken out, so every character is where it was
+        return [(match[0], match.start(), match.end()) for match in _WORD.finditer(folded)]
+    pieces = [_fold_character(character) for character in text]
+    origins = [index for index, piece in enumerate(pieces) for _ in piece]
+    return [
+        (match[0], origins[match.start()], origins[match.end() - 1] + 1) for match in _WORD.finditer("".join(pieces))
+    ]
 
 
 @lru_cache(maxsize=65536)
@@ -120,7 +138,7 @@ def _key(word: str) -> str:
 
 def keys(text: str) -> list[str]:
     """What `text` is compared by where spelling must not matter."""
-    return [_key(word) for word in _KEY.findall(_fold(text))]
+    return [_key(word) for word in _KEY.findall(fold(text))]
 
 
 def terms(query: str) -> list[str]:
@@ -131,7 +149,7 @@ def terms(query: str) -> list[str]:
 
 def is_content(term: str) -> bool:
     """Whether `term` says something of its own: not a stop word, not a lone letter."""
-    found = _KEY.findall(_fold(term))
+    found = _KEY.findall(fold(term))
     return any(word not in STOP_WORDS and (len(word) > 1 or word.isdigit()) for word in found)
 
 

@@ -6,8 +6,9 @@ An explanation is a sequence of events, always in this order:
     (Delta* Step) eight times        pieces of a step's text as they are decoded, then the finished step
     Done                             what it cost
 
-or it ends, anywhere, by raising a ServiceError. The pieces of a step, joined, are the text of its value; the value of a
-finished step is that of `relevance.explanation.Explanation.to_json`. Nothing that was said is ever taken back.
+or it ends, anywhere, by raising a ServiceError. The pieces of a step, joined, are what the model said; the value of a
+finished step is as in `relevance.explanation.Explanation.to_json`, with what is copied from query or document as it
+stands there: a quote is a part of the document, character by character. Nothing that was said is ever taken back.
 """
 
 import math

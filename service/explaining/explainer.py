@@ -20,6 +20,7 @@ from typing import TypeVar
 from relevance.artifact import Artifact
 from relevance.errors import PromptError, TokenizerError
 from relevance.grammar import AnswerGrammar, PairGrammar
+from relevance.own_text import OwnText
 from relevance.prompt import End
 from service.batcher import Batcher
 from service.errors import (
@@ -41,7 +42,7 @@ from service.explaining.events import (
 )
 from service.explaining.stream import Stream
 from service.explaining.streams import Streams
-from service.explaining.writer import ExplanationWriter
+from service.explaining.writer import ExplanationWriter, Sources
 from service.tokenise import tokenise
 from service.work import Prompt
 
@@ -57,6 +58,7 @@ class _Plan:
 
     prompt: Prompt
     grammar: PairGrammar
+    sources: Sources
     max_tokens: int
     """Behind the grade."""
 
@@ -135,7 +137,7 @@ class Explainer:
             self._batcher.check_running()
             self._streams.admit(stream)
         has_expired = is_last = False
-        writer = ExplanationWriter(self._tokenizer, self._spec.scale)
+        writer = ExplanationWriter(self._tokenizer, self._spec.scale, plan.sources)
         try:
             yield Grade(request.grade, self._spec.scale.names[request.grade])
             while not is_last:
@@ -202,7 +204,8 @@ class Explainer:
             raise CannotExplainError("the pair leaves no positions for an answer")
         own = self._encoder.document_ids(prompt.document_ids)
         grammar = self._grammar.for_pair(request.pair.query, request.pair.document, own, request.grade, kept)
-        return _Plan(prompt, grammar, num_left if asked is None else min(asked, num_left))
+        sources = Sources(OwnText(request.pair.query), OwnText(request.pair.document))
+        return _Plan(prompt, grammar, sources, num_left if asked is None else min(asked, num_left))
 
     def _tokenise(self, request: ExplanationRequest, max_document_tokens: int | None) -> tuple[Prompt, End | None]:
         cut = replace(request.cut, max_document_tokens=max_document_tokens)

@@ -49,6 +49,9 @@ async def explain_all(artifact: Artifact, *, keeps_kv: bool, together: bool) -> 
     for one, pair, grade in zip(found, PAIRS, grades, strict=False):
         assert one.done.resumed is keeps_kv
         assert one.values["verdict"] == grade
+        quotes = one.values["evidence"]
+        assert isinstance(quotes, list)
+        assert all(quote in pair.document for quote in quotes)
         assert check(Explanation.from_json(one.values), pair.query, pair.document, grade) == []
     return found
 
