@@ -45,6 +45,7 @@ from service.settings import Settings
 NUM_REPLICAS = (1, 2, 4)
 NUM_CHECKED = 12
 PREFIX_CACHE_MIB = 16
+MOST_REPLICAS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class Sizes:
     scaling_s: float
 
 
-FULL = Sizes(throughput_s=4.0, rounds=3, routing_s=10.0, kill_s=16.0, scaling_s=30.0)
-QUICK = Sizes(throughput_s=2.0, rounds=1, routing_s=4.0, kill_s=10.0, scaling_s=15.0)
+FULL = Sizes(throughput_s=4.0, rounds=3, routing_s=10.0, kill_s=16.0, scaling_s=60.0)
+QUICK = Sizes(throughput_s=2.0, rounds=1, routing_s=4.0, kill_s=10.0, scaling_s=40.0)
 
 
 @contextmanager
@@ -127,14 +128,14 @@ def run(artifact: Path, sizes: Sizes) -> dict[str, Any]:
     print(json.dumps({"routing": routing, "kill": killed}), file=sys.stderr, flush=True)
     wanted = ReplicaSet(
         min_replicas=1,
-        max_replicas=4,
+        max_replicas=MOST_REPLICAS,
         target_waiting_tokens=1024,
         upscale_delay_s=1,
         downscale_delay_s=2,
         look_back_s=11,
     )
     with replicas(artifact, wanted) as served:
-        scaled = replica_loads.up_and_down(served, sizes.scaling_s)
+        scaled = replica_loads.up_and_down(served, MOST_REPLICAS, sizes.scaling_s)
     return {"throughput": rows, "routing": routing, "kill": killed, "scaling": scaled}
 
 
@@ -149,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "clients": NUM_CLIENTS,
         "documents_a_request": NUM_DOCUMENTS,
         "queries": replica_loads.NUM_QUERIES,
+        "routed_documents_a_request": replica_loads.ROUTED_DOCUMENTS,
         "prefix_cache_mib": PREFIX_CACHE_MIB,
         **run(args.artifact, QUICK if args.quick else FULL),
     }

@@ -54,10 +54,11 @@ def replica_routing() -> str:
         for name, row in result["routing"].items()
     ]
     lead = (
-        f"Two replicas, {result['queries']} queries, each asked for as often as its rank's inverse, with new documents "
-        f"every time; room for {result['prefix_cache_mib']} MiB of KV a replica.\n\n"
+        f"Two replicas, {result['queries']} queries, each asked for as often as its rank's inverse, with "
+        f"{result['routed_documents_a_request']} new documents every time; room for {result['prefix_cache_mib']} MiB "
+        "of KV a replica.\n\n"
     )
-    header = ["routed", "queries whose KV was there", "documents a second", "requests"]
+    header = ["routed", "queries whose KV was there or on its way", "documents a second", "requests"]
     return lead + table(header, rows) + source("replicas")
 
 
@@ -68,7 +69,7 @@ def replica_faults() -> str:
     steps = ", ".join(f"{number} at {at_s:.0f} s" for at_s, number in scaled["replicas_at_s"])
     return (
         f"**A replica killed** (SIGKILL, one of two, {killed['clients']} clients): {_said(killed['statuses'])} of "
-        f"{killed['requests']} requests; {killed['clear_retryable_errors']} of them 503 `not_ready` with `Retry-After`. "
+        f"{killed['requests']} requests; {killed['clear_retryable_errors']} were 503 `not_ready` with `Retry-After`. "
         f"Two replicas were ready again after {killed['replaced_s']:.0f} s.\n\n"
         f"**Up and down** (1 to 4 replicas, a load that queues, then one that does not): "
         f"{_said(scaled['statuses'])} of {scaled['requests']} requests; replicas ready: {steps}.\n" + source("replicas")

@@ -25,6 +25,8 @@ MAX_ONGOING_REQUESTS = 1024
 KEY_BYTES = 32
 # Serve kills what has not ended by then; the service's own `drain_seconds` comes first.
 END_S = 10
+# The service writes its own line for a request, where `access_log` is set.
+QUIET = {"enable_access_log": False}
 
 
 class ReplicaSet(BaseModel, frozen=True, extra="forbid"):
@@ -74,6 +76,7 @@ def _options(wanted: ReplicaSet, settings: Settings) -> dict[str, Any]:
         "name": DEPLOYMENT,
         "ray_actor_options": {"num_cpus": wanted.threads, "num_gpus": wanted.gpus},
         "max_ongoing_requests": MAX_ONGOING_REQUESTS,
+        "logging_config": QUIET,
         "health_check_period_s": wanted.health_check_period_s,
         "graceful_shutdown_wait_loop_s": 0.2,
         "graceful_shutdown_timeout_s": settings.drain_seconds + END_S,

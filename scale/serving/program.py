@@ -20,7 +20,7 @@ from ray.serve.config import HTTPOptions
 
 from relevance.artifact import read_manifest
 from relevance.errors import RelevanceError
-from scale.serving.application import ReplicaSet, assemble
+from scale.serving.application import QUIET, ReplicaSet, assemble
 from scale.serving.environment import ENVIRONMENT
 from service.process import EXIT_ADDRESS, EXIT_ENGINE, EXIT_UNUSABLE
 from service.server import KEEP_ALIVE_S
@@ -71,7 +71,7 @@ def running(wanted: ReplicaSet, settings: Settings) -> Iterator[Running]:
     )
     try:
         options = HTTPOptions(host=settings.host, port=port, keep_alive_timeout_s=KEEP_ALIVE_S)
-        serve.start(http_options=options)
+        serve.start(http_options=options, logging_config=QUIET)
         serve.run(assemble(wanted, settings), name=NAME, route_prefix="/")
         yield Running(settings.host, port)
     finally:
