@@ -5,7 +5,8 @@
 In process, each axis in a process of its own, whose sizes rise: seconds are medians over rounds, the prefix computed
 in each; memory is the most that was resident, above what the loaded model takes. Over HTTP: clients that each send
 their next request of ten documents when they have their answer; no two requests alike. One line is fitted to all
-times in process (`benchmarks.growth_line`), and the knee is where more clients get no more.
+times in process (`benchmarks.growth_line`), and the knee is where more clients get no more. At the end the start of a
+process (`benchmarks.cold_start`).
 """
 
 import argparse
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cold_start import resident_mib
+from benchmarks.cold_start import NUM_RUNS, cold_start, resident_mib
 from benchmarks.growth_chart import draw
 from benchmarks.growth_line import AXES, Size, fit_line, is_on_line, knee_of, predict, value_of
 from benchmarks.http_load import closed_loop, memory_mib, percentile_ms, processes_of
@@ -35,7 +36,7 @@ from relevance.provenance import command_line, write_result
 CLIENTS = (1, 2, 4, 8, 16, 32)
 REQUEST_DOCUMENTS = 10
 ROUNDS, SECONDS = 9, 5.0
-QUICK_ROUNDS, QUICK_SECONDS = 1, 0.3
+QUICK_ROUNDS, QUICK_SECONDS = 1, 0.1
 
 
 def score(engine: OrtEngine, size: Size, ids: np.ndarray) -> None:
@@ -144,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = {"threads": args.threads, "rounds": num_rounds, "seconds": seconds, "documents": REQUEST_DOCUMENTS}
     figures = {"model": load_artifact(args.artifact).model_id, "settings": settings}
     figures |= summarise(axes, measure_clients(args.artifact, seconds))
+    figures["start"] = cold_start(args.artifact, 1 if args.quick else NUM_RUNS)
     write_result(args.out, command_line("benchmarks.growth", sys.argv[1:] if argv is None else argv), figures)
     args.chart.write_text(draw(figures), encoding="utf-8")
     print(json.dumps({name: figures[name] for name in ("line", "line_error", "knee_clients")}))

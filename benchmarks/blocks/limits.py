@@ -70,6 +70,7 @@ def growth() -> str:
         return "Not yet measured: `python -m benchmarks.growth`, about a minute.\n"
     result = read_result("growth")
     line, error, clients = result["line"], result["line_error"], {row["at"]: row for row in result["clients"]}
+    start = result["start"]
     knee, settings = clients[result["knee_clients"]], result["settings"]
     rows = []
     for axis, name in (
@@ -94,6 +95,9 @@ def growth() -> str:
         f"{error['largest']:.0%} at most, as long as no run is longer than a pack. Over HTTP the knee is at "
         f"{knee['at']} clients: {knee['requests_per_s']:.1f} requests of {settings['documents']} documents a second, "
         f"p50 {knee['p50_ms']:.0f} ms, p99 {knee['p99_ms']:.0f} ms; more clients wait longer and get no more.\n\n"
+        f"From the start of a process to its first score {start['start_s']:.2f} s, of which loading takes "
+        f"{start['load_s']:.2f} s; resident are then {start['own_mib']:.0f} MiB of its own and "
+        f"{start['mapped_mib']:.0f} MiB of mapped files.\n\n"
     )
     header = ["what grows", "from, to", "time", "the line's", "memory above the loaded model"]
     return text + table(header, rows) + source("growth")

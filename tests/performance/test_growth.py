@@ -61,6 +61,7 @@ def test_the_command_measures_every_axis_and_draws_them(tmp_path: Path, capsys: 
         assert [row["memory_mib"] for row in rows] == sorted(row["memory_mib"] for row in rows)  # a peak never falls
     assert [row["at"] for row in result["clients"]] == list(growth.CLIENTS)
     assert result["knee_clients"] in growth.CLIENTS
+    assert result["start"]["start_s"] > result["start"]["load_s"] > 0.0
     text = chart.read_text()
     assert text.count("<svg") == 1
     assert f"knee: {result['knee_clients']}" in text
