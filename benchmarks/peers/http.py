@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.http_load import memory_mib, percentile_ms, processes_of
-from benchmarks.peers.cross_encoder_peer import cross_encoder
 from benchmarks.peers.http_servers import MODEL, infinity
 from benchmarks.peers.peer import PeerMissing
 from benchmarks.peers.workloads import read_texts
@@ -34,6 +33,7 @@ PEERS = {"infinity-emb fp32": "float32", "infinity-emb bf16": "bfloat16"}
 NUM_DOCUMENTS = 100
 CONCURRENCY = (1, 8)
 WARM_UP_S = 2.0
+GIVE_UP_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ async def closed_loop(
                 raise RuntimeError(f"{server.path}: status {answer.status}: {answer.body[:200]!r}")
             answers.append(answer)
 
-    async with Sender(server.served.url) as sender:
+    async with Sender(server.served.url, give_up_s=GIVE_UP_S) as sender:
         await asyncio.gather(*(client(sender, number) for number in range(num_clients)))
     return answers, time.monotonic() - began
 
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         servers = {OURS: Server(ours, "/score", {})}
         for name, dtype in wanted.items():
             try:
-                served = stack.enter_context(infinity(args.infinity, cross_encoder(args.work), dtype))
+                served = stack.enter_context(infinity(args.infinity, args.work, dtype))
             except PeerMissing as missing:
                 skipped[name] = str(missing)
                 print(f"skipped: {name}: {missing}", file=sys.stderr)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.peers.cross_encoder_peer import cross_encoder
 from benchmarks.peers.peer import PeerMissing
 from benchmarks.served import Served
 
@@ -24,10 +25,11 @@ BATCH_SIZE = 64
 
 
 @contextmanager
-def infinity(executable: Path, folder: Path, dtype: str) -> Iterator[Served]:
-    """The server with the model in `folder`, ready; ended afterwards. PeerMissing if it did not start."""
+def infinity(executable: Path, work: Path, dtype: str) -> Iterator[Served]:
+    """The server with the cross-encoder of the work folder, until left. PeerMissing if it did not start."""
     if not executable.is_file():
         raise PeerMissing("infinity-emb is not installed (make install-bench)")
+    folder = cross_encoder(work)
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]

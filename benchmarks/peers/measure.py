@@ -6,6 +6,7 @@ Within a round every workload goes through all peers of the group before the nex
 round, so that a disturbance meets all alike; a peer's ratio is to ours of its own group.
 """
 
+import statistics
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -96,6 +97,7 @@ def _measure_group(number: int, settings: Sequence[Setting], files: Files, plan:
 
 def _rounds(number: int, running: dict[str, Process], plan: Plan) -> list[dict[str, Any]]:
     seconds: dict[tuple[int, str], list[float]] = {}
+    processor: dict[tuple[int, str], list[float]] = {}
     computed: dict[tuple[int, str], int] = {}
     names = list(running)
     for turn in range(plan.rounds):
@@ -104,6 +106,7 @@ def _rounds(number: int, running: dict[str, Process], plan: Plan) -> list[dict[s
             for name in names[shift:] + names[:shift]:
                 timed = running[name].score(workload)
                 seconds.setdefault((place, name), []).append(timed.seconds)
+                processor.setdefault((place, name), []).append(timed.processor_s)
                 computed[place, name] = timed.computed_tokens
     rows = []
     for (place, name), taken in seconds.items():
@@ -117,6 +120,7 @@ def _rounds(number: int, running: dict[str, Process], plan: Plan) -> list[dict[s
                 "peer": name,
                 "group": number,
                 **figures,
+                "processor_ms": round(1e3 * statistics.median(processor[place, name]), 3),
                 "computed_tokens": computed[place, name] or None,
             }
         )

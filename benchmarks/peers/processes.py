@@ -24,6 +24,8 @@ class Timed:
     """One answer of a worker."""
 
     seconds: float
+    processor_s: float
+    """What all its threads took meanwhile."""
     logits: "np.ndarray[Any, np.dtype[np.float32]]"
     computed_tokens: int
 
@@ -46,7 +48,8 @@ class Process:
     def score(self, workload: Workload) -> Timed:
         """One run."""
         found = self._ask({"query": workload.query, "documents": workload.documents})
-        return Timed(found["seconds"], np.array(found["logits"], dtype=np.float32), found["computed_tokens"])
+        logits = np.array(found["logits"], dtype=np.float32)
+        return Timed(found["seconds"], found["processor_s"], logits, found["computed_tokens"])
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None

@@ -57,7 +57,7 @@ def timed_workloads(files: Sequence[Path], counts: Sequence[int]) -> list[Worklo
     ]
 
 
-def graded_workloads(files: Sequence[Path], num_queries: int, num_documents: int = 10) -> list[Workload]:
+def graded_workloads(files: Sequence[Path], num_queries: int, num_documents: int) -> list[Workload]:
     """More queries of each file with few documents: pairs to compare grades on, not timed."""
     found = []
     for path in files:

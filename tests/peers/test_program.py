@@ -12,7 +12,7 @@ from model_export.parity import DEFAULT_THRESHOLDS
 from model_export.publish import ExportOptions, export
 from model_export.tiny import write_checkpoint
 
-WORDS = "usb cable red socks steel kettle hdmi battery paper water".split()
+WORDS = ["usb", "cable", "red", "socks", "steel", "kettle", "hdmi", "battery", "paper", "water"]
 
 
 @pytest.fixture(scope="module")

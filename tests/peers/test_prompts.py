@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-import gguf
 from benchmarks.peers import prompts
 from benchmarks.peers.gguf_file import settings_of, tensor_name, write_gguf
 from benchmarks.peers.llama_cpp_peer import BATCH_TOKENS, MAX_SEQUENCES, groups_of
