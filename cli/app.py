@@ -13,6 +13,7 @@ import typer
 
 from cli.bench_command import bench
 from cli.calibrate_command import calibrate
+from cli.capacity_command import capacity
 from cli.doctor_command import doctor
 from cli.errors import FAILED, INTERRUPTED, CliError
 from cli.explain_command import explain
@@ -44,6 +45,7 @@ app.command(rich_help_panel="Look and check", context_settings=_HAND_ON, add_hel
 app.command(rich_help_panel="Offline")(calibrate)
 app.command(rich_help_panel="Offline", context_settings=_HAND_ON, add_help_option=False)(export)
 app.command(rich_help_panel="Offline")(score_dataset)
+app.command(rich_help_panel="Offline")(capacity)
 
 
 def _tell_version(is_asked: bool) -> None:

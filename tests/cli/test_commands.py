@@ -22,6 +22,7 @@ from tests.api.test_program import TINY
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("serve", "score", "explain", "inspect", "doctor", "bench", "loadtest", "calibrate", "export")
+COMMANDS += ("score-dataset", "capacity")
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -243,3 +244,18 @@ def test_serve_serves_and_hands_settings_on(arguments: list[str]) -> None:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_a_plan_of_a_traffic_is_told_and_a_wrong_profile_is_one_line(tmp_path: Path) -> None:
+    profile = tmp_path / "shop.toml"
+    profile.write_text(
+        "name = 'shop'\n[traffic]\nrequests_per_second = 50\ndeadline_ms = 300\ndocuments = {5 = 1.0}\n"
+        "[engine]\nseconds_per_token = 1e-4\nseconds_per_call = 1e-3\n[machine]\nprice_per_hour = 0.5\n"
+    )
+    status, out, _ = run("capacity", str(profile))
+    assert status == 0
+    found = re.search(r"^machines +(\d+)$", out, re.MULTILINE)
+    assert found
+    assert int(found[1]) >= 2
+    profile.write_text("name = 'shop'\n[traffic]\ndeadline = 3\n")
+    assert main(["capacity", str(profile)]) == 1
