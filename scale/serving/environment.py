@@ -14,6 +14,8 @@ ENVIRONMENT = {
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
     # The app never blocks its loop, so it needs none of its own: two hops between threads fewer for each message.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    # Serve gives up a proxy that takes 5 s to start, and a busy machine takes longer.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     # Ray runs what it runs at a niceness of 15: beside anything else on the machine, a scorer would starve.
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

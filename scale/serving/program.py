@@ -67,7 +67,6 @@ def running(wanted: ReplicaSet, settings: Settings) -> Iterator[Running]:
         include_dashboard=False,
         log_to_driver=False,
         logging_level="warning",
-        _node_ip_address="127.0.0.1",  # nothing of Ray's listens on the network; the service itself may
     )
     try:
         options = HTTPOptions(host=settings.host, port=port, keep_alive_timeout_s=KEEP_ALIVE_S)
