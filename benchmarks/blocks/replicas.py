@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 
-from benchmarks.blocks.tables import read_result, source, table
+from benchmarks.blocks.tables import ROOT, read_result, source, table
+
+NOT_YET = "Not yet measured: `python -m benchmarks.replicas`, about four minutes.\n"
 
 
 def replicas() -> str:
     """Scores and documents a second by number of replicas."""
+    if not _is_measured():
+        return NOT_YET
     result = read_result("replicas")
     cores = result["machine"]["cores"]
     first = result["throughput"][0]["documents_per_s"]
@@ -48,6 +52,8 @@ def _sameness(scores: Mapping[str, float]) -> str:
 
 def replica_routing() -> str:
     """Routing by query beside Serve's own rule."""
+    if not _is_measured():
+        return NOT_YET
     result = read_result("replicas")
     rows = [
         [name, f"{row['prefix_hit_share']:.0%}", f"{row['documents_per_s']:.0f}", str(row["requests"])]
@@ -64,6 +70,8 @@ def replica_routing() -> str:
 
 def replica_faults() -> str:
     """A kill, and more and fewer replicas, under load."""
+    if not _is_measured():
+        return NOT_YET
     result = read_result("replicas")
     killed, scaled = result["kill"], result["scaling"]
     steps = ", ".join(f"{number} at {at_s:.0f} s" for at_s, number in scaled["replicas_at_s"])
@@ -74,6 +82,10 @@ def replica_faults() -> str:
         f"**Up and down** (1 to 4 replicas, a load that queues, then one that does not): "
         f"{_said(scaled['statuses'])} of {scaled['requests']} requests; replicas ready: {steps}.\n" + source("replicas")
     )
+
+
+def _is_measured() -> bool:
+    return (ROOT / "results" / "replicas.json").is_file()
 
 
 def _said(statuses: Mapping[str, int]) -> str:
