@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8080
 ARTIFACT ?= artifacts/default
 DATA_DIR ?= data
-RUN ?= runs/default
+RUN ?= runs/default_mean
 STUDENT_RUN ?= runs/student
 
 SERVE_PYTHON = .venv/bin/python
@@ -90,24 +90,32 @@ ON_VALIDATION = --data-dir $(DATA_DIR) --data $(VAL_FILES)
 HUMAN = $(SIMILARITY) $(ANNOTATED) $(SYNTHETIC)
 
 # Every stage is resumable: the same command goes on where it stopped. Finished label files are kept.
-train-default: install-dev $(HUMAN)  ## every stage up to runs/default/checkpoint
-	$(SFT) configs/training/default.toml --data-dir $(DATA_DIR) --run $(RUN)
-	$(CALIBRATE) $(RUN)/checkpoint $(ON_VALIDATION)
-
+FIRST_RUN = runs/default
+SECOND_RUN = runs/default_taught
 TAUGHT = $(DATA_DIR)/homedepot/taught.jsonl
-TEACHER_LABELS = $(DATA_DIR)/teacher_judged.jsonl $(DATA_DIR)/teacher_any.jsonl
+
+train-first: install-dev $(HUMAN)  ## the default's first stage: people's grades, rules, similarity
+	$(SFT) configs/training/default.toml --data-dir $(DATA_DIR) --run $(FIRST_RUN)
+	$(CALIBRATE) $(FIRST_RUN)/checkpoint $(ON_VALIDATION)
 
 $(TAUGHT): | cross-encoder
 	$(DISTILL) --teacher $$(ls -d runs/cross_encoder/checkpoint-* | tail -1) \
 	  --temperature $$($(DEV_PYTHON) -c "import json; print(json.load(open('results/cross_encoder.json'))['temperature'])") \
 	  --pairs homedepot/train.jsonl.gz --rows 65843 --out $@
 
-$(DATA_DIR)/teacher_judged.jsonl: | train-default
-	$(DISTILL) --teacher $(RUN)/checkpoint --rows 20000 --explained 1500 --out $@ \
+train-default: train-first $(TAUGHT)  ## every stage up to runs/default_mean/checkpoint
+	$(SFT) configs/training/default_taught.toml --data-dir $(DATA_DIR) --run $(SECOND_RUN)
+	$(DEV_PYTHON) -m training.average $(FIRST_RUN)/checkpoint $(SECOND_RUN)/checkpoint --run $(RUN)
+	$(CALIBRATE) $(RUN)/checkpoint $(ON_VALIDATION)
+
+TEACHER_LABELS = $(DATA_DIR)/teacher_judged.jsonl $(DATA_DIR)/teacher_any.jsonl
+
+$(DATA_DIR)/teacher_judged.jsonl: | train-first
+	$(DISTILL) --teacher $(FIRST_RUN)/checkpoint --rows 20000 --explained 1500 --out $@ \
 	  --pairs $(foreach set,homedepot trecdl chorus medquad,$(set)/train.jsonl.gz)
 
-$(DATA_DIR)/teacher_any.jsonl: | train-default
-	$(DISTILL) --teacher $(RUN)/checkpoint --rows 12000 --explained 500 --out $@ --pairs similarity.jsonl.gz
+$(DATA_DIR)/teacher_any.jsonl: | train-first
+	$(DISTILL) --teacher $(FIRST_RUN)/checkpoint --rows 12000 --explained 500 --out $@ --pairs similarity.jsonl.gz
 
 distill: $(TAUGHT) $(TEACHER_LABELS)  ## what the default and the cross-encoder say of pairs: sources of a student
 
