@@ -9,7 +9,7 @@ For each of three mixes (1, 20 and 100 documents a request), in one run against 
     measured    the load tester's ramp: the highest rate at which 95 % of the requests are within the mix's limit
     simulated   the same ramp, with the same arrival times, against scale/capacity_simulation.py with those costs
 
-Costs are taken anew before each mix, since machines drift.
+Costs are taken before and after each mix and averaged, since machines drift.
 """
 
 import argparse
@@ -42,10 +42,12 @@ from scale.capacity_simulation import Arrival, Simulation
 from service.settings import Settings
 
 COST_SIZES, FRONT_SIZES = (2, 10, 50), (1, 20)
-NUM_CLIENTS = 4
+NUM_CLIENTS = 8
+COST_S = 3.0
 NUM_SAMPLES = 60
 RAMP_PHASE = 1
 START = 0.8
+CLOSED_S = 4.0
 COUNTED = ("relevance_pack_tokens", "relevance_prefix_batch_tokens")
 
 
@@ -57,18 +59,20 @@ class Case:
     slo_ms: float
     seconds: float
     """Of each level of the ramp."""
+    clients: int
+    """That saturate it: fewer, the more a request brings."""
 
     def plan(self, shorter: float, patience: float) -> Plan:
         """Saturation, from which the ramp begins, and the ramp, with `patience` times the limit."""
-        closed = Closed(kind="closed", clients=NUM_CLIENTS, seconds=3 * shorter, warm_up_seconds=1)
-        ramp = Ramp(kind="ramp", start=f"{100 * START:g}% of closed", factor=1.12, refine=2, max_levels=10)
+        closed = Closed(kind="closed", clients=self.clients, seconds=CLOSED_S, warm_up_seconds=1)
+        ramp = Ramp(kind="ramp", start=f"{100 * START:g}% of closed", factor=1.12, refine=2, max_levels=12)
         ramp = ramp.model_copy(update={"seconds": self.seconds * shorter, "warm_up_seconds": 1.5})
         mix = Mix(documents={self.documents: 1.0})
         name, senders = f"{self.documents} documents", Senders(processes=1)
         return Plan(name=name, slo_ms=patience * self.slo_ms, mix=mix, senders=senders, phases=(closed, ramp))
 
 
-CASES = (Case(1, 100.0, 7.0), Case(20, 500.0, 9.0), Case(100, 2500.0, 16.0))
+CASES = (Case(1, 100.0, 7.0, 16), Case(20, 500.0, 9.0, 8), Case(100, 2500.0, 14.0, 4))
 
 
 class Quiet:
@@ -163,11 +167,24 @@ def simulated_ramp(plan: Plan, start: float, costs: Costs, sizes: Sequence[tuple
     return tried
 
 
-def compare(served: Served, artifact: Artifact, case: Case, shorter: float, patience: float) -> dict[str, Any]:
+def mean_costs(before: Costs, after: Costs) -> Costs:
+    """Half way between two moments."""
+    first, second = before.model_dump(), after.model_dump()
+    return Costs.model_validate({name: (first[name] + second[name]) / 2 for name in first})
+
+
+@dataclass(frozen=True, slots=True)
+class Ramped:
+    """What the load tester found of one mix."""
+
+    plan: Plan
+    documents: int
+    result: dict[str, Any]
+
+
+def compare(artifact: Artifact, ramped: Ramped, costs: Costs) -> dict[str, Any]:
     """Both knees of one mix."""
-    plan = case.plan(shorter, patience)
-    costs = measure_costs(served, 4 * shorter, 10_000 * case.documents)
-    result = Run(plan, served.url, {}, Quiet()).measure()
+    plan, result = ramped.plan, ramped.result
     levels = [level for level in result["levels"] if level["kind"] == "ramp"]
     measured = knee_of([Level(level["offered_rps"], level["held"]) for level in levels])
     start = START * result["closed_rps"]
@@ -175,7 +192,7 @@ def compare(served: Served, artifact: Artifact, case: Case, shorter: float, pati
     if measured is None or simulated is None:
         raise RuntimeError(f"{plan.name}: no rate held")
     return {
-        "documents": case.documents,
+        "documents": ramped.documents,
         "slo_ms": plan.slo_ms,
         "closed_rps": round(result["closed_rps"], 2),
         "measured_knee_rps": round(measured, 2),
@@ -192,13 +209,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifact", type=Path, default=ROOT / "artifacts" / "default")
     parser.add_argument("--quick", action="store_true", help="a quarter of the time, to see whether it runs")
+    parser.add_argument("--documents", type=int, nargs="+", help="only the mixes of so many documents")
     parser.add_argument("--patience", type=float, default=1.0, help="times the limits, for a machine that is busy")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "capacity.json")
     args = parser.parse_args(argv)
     artifact = load_artifact(args.artifact)
+    wanted = args.documents or [case.documents for case in CASES]
+    shorter = 0.25 if args.quick else 1.0
+    mixes = []
     with serving(args.artifact, "--score-cache-mib", "0", num_workers=1) as served:
         asyncio.run(closed_loop(served, [10], NUM_CLIENTS, 1.0))
-        mixes = [compare(served, artifact, case, 0.25 if args.quick else 1.0, args.patience) for case in CASES]
+        before = measure_costs(served, COST_S, 0)
+        for case in CASES:
+            if case.documents in wanted:
+                plan = case.plan(shorter, args.patience)
+                ramped = Ramped(plan, case.documents, Run(plan, served.url, {}, Quiet()).measure())
+                after = measure_costs(served, COST_S, 10_000 * case.documents)
+                mixes.append(compare(artifact, ramped, mean_costs(before, after)))
+                before = after
     costs = {name: float(np.median([mix["costs"][name] for mix in mixes])) for name in mixes[0]["costs"]}
     costs["max_pack_tokens"] = int(costs["max_pack_tokens"])
     worst = max(abs(mix["error"]) for mix in mixes)

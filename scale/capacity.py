@@ -19,7 +19,7 @@ from scale.capacity_errors import CapacityError
 from scale.capacity_profile import Profile
 from scale.capacity_simulation import Answered, served
 
-MIN_REQUESTS = 3000
+MIN_REQUESTS = 1500
 MIN_SECONDS = 30.0
 PRECISION = 0.02
 HOURS_A_MONTH = 730
