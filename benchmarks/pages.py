@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.blocks import (
     arms,
+    capacity,
     code,
     explain,
     explanations,
@@ -34,6 +35,8 @@ PAGES = (
     "docs/architecture.md",
     "docs/api.md",
     "docs/arms.md",
+    "docs/bulk.md",
+    "docs/capacity.md",
     "docs/curriculum.md",
     "docs/evolution.md",
     "docs/explain.md",
@@ -65,6 +68,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "arms_rules": arms.arms_rules,
     "arms_grades": arms.arms_grades,
     "arms_answers": arms.arms_answers,
+    "bulk": capacity.bulk,
+    "capacity": capacity.capacity,
+    "capacity_plans": capacity.plans,
+    "capacity_nights": capacity.nights,
     "modules": code.modules,
     "errors": code.errors,
     "workers": operations.workers,
