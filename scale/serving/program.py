@@ -7,15 +7,15 @@ each replica answers what it has, for `drain_seconds` at most.
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 
 from relevance.artifact import read_manifest
@@ -52,7 +52,7 @@ def running(wanted: ReplicaSet, settings: Settings) -> Iterator[Running]:
     Raises:
         OSError: the address is taken.
         RelevanceError: the artifact cannot be read.
-        RuntimeError: a replica could not be started.
+        RuntimeError, RayError: a replica, or Ray itself, could not be started.
     """
     read_manifest(settings.artifact)
     settings = settings.model_copy(update={"artifact": settings.artifact.absolute()})
@@ -68,20 +68,20 @@ def running(wanted: ReplicaSet, settings: Settings) -> Iterator[Running]:
         log_to_driver=False,
         logging_level="warning",
     )
-    try:
+    with ExitStack() as ends:
+        ends.callback(ray.shutdown)
+        ends.callback(serve.shutdown)
         options = HTTPOptions(host=settings.host, port=port, keep_alive_timeout_s=KEEP_ALIVE_S)
         serve.start(http_options=options, logging_config=QUIET)
+        # Returns when the replicas have answered what they had; the proxies carry the answers, and end after that.
+        ends.callback(serve.delete, NAME)
         serve.run(assemble(wanted, settings), name=NAME, route_prefix="/")
         yield Running(settings.host, port)
-    finally:
-        serve.shutdown()
-        ray.shutdown()
 
 
 def _free_port(host: str, port: int) -> int:
     """`port`, or one that the system chooses where it is 0; Serve binds it itself, in another process."""
     with bind(host, port) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return int(probe.getsockname()[1])
 
 
@@ -94,24 +94,29 @@ def main(arguments: Sequence[str], wanted: ReplicaSet, say: Callable[[str], None
     except InvalidSettingsError as error:
         say(f"cannot start: {error}")
         return EXIT_UNUSABLE
-    stopped = threading.Event()
-    try:
-        with running(wanted, settings) as served:
-
-            def stop(_: int, __: FrameType | None) -> None:
-                stopped.set()
-
-            for one in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(one, stop)
-            say(f"running on {served.url} with {wanted.min_replicas} replicas")
-            stopped.wait()
-    except OSError as error:
-        say(f"cannot listen: {error.strerror}: {settings.host}:{settings.port}")
-        return EXIT_ADDRESS
-    except RelevanceError as error:
-        say(f"cannot start: {error}")
-        return EXIT_UNUSABLE
-    except RuntimeError as error:
-        say(f"cannot start the replicas: {error}")
-        return EXIT_ENGINE
+    with ExitStack() as stack:
+        try:
+            served = stack.enter_context(running(wanted, settings))
+        except OSError as error:
+            say(f"cannot listen: {error.strerror}: {settings.host}:{settings.port}")
+            return EXIT_ADDRESS
+        except RelevanceError as error:
+            say(f"cannot start: {error}")
+            return EXIT_UNUSABLE
+        except (RuntimeError, RayError) as error:
+            say(f"cannot start the replicas: {error}")
+            return EXIT_ENGINE
+        _wait_for_signal(lambda: say(f"running on {served.url} with {wanted.min_replicas} replicas"))
     return 0
+
+
+def _wait_for_signal(ready: Callable[[], None]) -> None:
+    stopped = threading.Event()
+
+    def stop(_: int, __: FrameType | None) -> None:
+        stopped.set()
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, stop)
+    ready()
+    stopped.wait()

@@ -1,7 +1,8 @@
 """One replica: the app of `service.app` inside a Ray Serve actor, its life tied to Serve's.
 
     start      the app is built, warms up and tests itself; Serve sends nothing before that has passed
-    health     Serve asks every few seconds; a replica whose engine has ended says so and is replaced
+    health     an app that cannot start says so at Serve's first check. One whose engine dies later refuses what it has
+               and ends the process: Serve sees that at once, and would send it requests for three checks more
     a stall    an event loop that is blocked for too long ends the process, as `python -m service` does
     the end    Serve sends it nothing more, waits for what is under way (`graceful_shutdown_timeout_s`), then the app's
                lifespan ends: caches, engine thread, open work
@@ -9,6 +10,7 @@
 The number of a replica is its rank when it starts: handles of /explain carry it, so that they find their way back.
 """
 
+import asyncio
 import logging
 import os
 import sys
@@ -24,11 +26,13 @@ from service import garbage
 from service.app import ProcessHooks, create_app
 from service.control import Control
 from service.logs import configure_logs, write_to
+from service.process import EXIT_ENGINE, EXIT_STALLED
 from service.settings import Settings
 
 logger = logging.getLogger("scale.serving")
 
-EXIT_STALLED = 5
+# What is refused when the engine has died is on its way by then.
+LAST_ANSWERS_S = 1.0
 # A handle has one byte for it.
 MAX_NUMBERS = 256
 
@@ -52,6 +56,7 @@ class Replica:
         self._replicas = Replicas(name, context.rank.rank % MAX_NUMBERS, handle_key, own)
         self._settings = settings
         self._error: BaseException | None = None
+        self._has_served = False
         self._app: FastAPI | None = None
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
@@ -71,11 +76,14 @@ class Replica:
         return control
 
     def _tell_ready(self) -> None:
+        self._has_served = True
         garbage.freeze()
         logger.info("replica ready")
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
+        if self._has_served:
+            asyncio.get_running_loop().call_later(LAST_ANSWERS_S, os._exit, EXIT_ENGINE)
 
     async def check_health(self) -> None:
         """Serve's health check, every `health_check_period_s`.

@@ -1,5 +1,6 @@
 """What is deployed: the options Serve gets, the config file, and the manifests for Kubernetes."""
 
+import asyncio
 import re
 import sys
 import warnings
@@ -19,6 +20,7 @@ from ray.serve.schema import ServeDeploySchema  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from cli.app import app  # noqa: E402
+from scale.serving import replica  # noqa: E402
 from scale.serving.application import ReplicaSet, assemble  # noqa: E402
 from scale.serving.environment import ENVIRONMENT  # noqa: E402
 from scale.serving.policy import QueuedTokens  # noqa: E402
@@ -62,6 +64,26 @@ def test_autoscaling_goes_by_queued_tokens_between_the_bounds() -> None:
 def test_the_key_of_handles_is_the_settings_own_where_there_is_one() -> None:
     settings = Settings(handle_key="0123456789abcdef0123")  # type: ignore[arg-type]
     assert assemble(ReplicaSet(), settings)._bound_deployment.init_args[1] == b"0123456789abcdef0123"
+
+
+async def test_a_replica_whose_engine_dies_ends_and_one_that_never_served_only_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(replica.os, "_exit", ended.set_result)
+    monkeypatch.setattr(replica, "LAST_ANSWERS_S", 0.0)
+    for has_served in (False, True):
+        plain = replica.Replica.__bases__[0]  # without what Serve puts around it
+        one = plain.__new__(plain)
+        one._error, one._has_served = None, has_served
+        await one.check_health()
+        one._fail(ValueError("no such graph"))
+        with pytest.raises(replica.EngineEnded, match="ValueError: no such graph"):
+            await one.check_health()
+        if not has_served:
+            await asyncio.sleep(0.05)
+            assert not ended.done()
+    assert await asyncio.wait_for(ended, 10) == 4
 
 
 def test_the_config_file_is_one() -> None:

@@ -172,3 +172,32 @@ def test_an_artifact_takes_over_in_all_and_in_the_one_that_replaces_a_killed_one
             assert (answer.json()["error"]["code"], answer.headers["retry-after"]) == ("not_ready", "1")
     assert {answer.json()["model"]["hash"] for answer in answers if answer.status_code == 200} == {after}
     assert {ask(served, **at(number)).json()["model"]["hash"] for number in (0, 1)} == {after}
+
+
+def test_at_the_end_what_is_under_way_is_answered(served: Program) -> None:
+    begun = threading.Barrier(3)
+
+    def client(number: int) -> list[int]:
+        statuses: list[int] = []
+        begun.wait()
+        while not statuses or statuses[-1] == 200:
+            body = {
+                "query": f"last of {number}, {len(statuses)}",
+                "documents": [f"{place} usb" for place in range(300)],
+            }
+            try:
+                answer = ask(served, body)
+            except httpx.ConnectError:  # nobody listens any more
+                break
+            statuses.append(answer.status_code)
+        return statuses
+
+    with ThreadPoolExecutor(2) as pool:
+        clients = [pool.submit(client, number) for number in range(2)]
+        begun.wait()
+        ask(served)
+        served.process.send_signal(signal.SIGTERM)
+        for one in clients:
+            statuses = one.result()
+            assert statuses[0] == 200
+            assert set(statuses) <= {200, 503}
