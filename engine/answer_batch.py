@@ -5,9 +5,9 @@
 Rows are copies of what the answers hold, kept because the answers of a step mostly were in one step before: what a
 row has of an answer is its prompt and all that it said, and a step writes its new tokens behind. A step has its rows
 side by side in one bank, that with most of its answers; one that is elsewhere is copied into a row that no other
-answer of the step needs. So steps are quick when the same answers come together again, those of one room
-(`engine.base.room_for`): P is that of the longest, and shorter ones are compared with as many slots. Nothing is lost
-with a row: the answer holds its own.
+answer of the step needs. Where most rows are of answers under way that are not in this step, it begins a new bank.
+So steps are quick when the same answers come together again, those of one room (`engine.base.room_for`): P is that of
+the longest, and shorter ones are compared with as many slots. Nothing is lost with a row: the answer holds its own.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from relevance.artifact import Artifact
 from relevance.attention import Attention
 from relevance.errors import ArtifactError
 
-MAX_BANKS = 4
-"""The least recently used one gives way."""
+MAX_BANK_BYTES = 192 << 20
+"""Of all banks: the least recently used give way, but for the one in use."""
 
 
 def open_answer_batch(artifact: Artifact, num_threads: int | None, allow_spinning: bool) -> "AnswerBatch | None":
@@ -60,12 +60,23 @@ class Bank:
         self.lengths: list[int] = []
         self.arrays: list[NDArray[np.generic]] = [np.zeros((0, *shape), dtype=dtype) for _ in range(num_arrays)]
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory held."""
+        return sum(array.nbytes for array in self.arrays)
+
     def row_of(self, answer: AnswerKV) -> int | None:
         """Where the answer lies, up to what it said last; None if it does not."""
         for row, (owner, length) in enumerate(zip(self.owners, self.lengths, strict=True)):
             if owner is not None and owner() is answer and length == answer.num_slots:
                 return row
         return None
+
+    def num_displaced(self, works: Sequence[AnswerWork]) -> int:
+        """Answers under way that would lose their row to `works`, which they are not part of."""
+        members = {work.answer for work in works}
+        living = [None if owner is None else owner() for owner in self.owners[: len(works)]]
+        return sum(answer is not None and answer not in members for answer in living)
 
     def make_rows(self, number: int) -> None:
         """Have at least so many."""
@@ -97,12 +108,12 @@ class AnswerBatch:
         self._dtype = np.float16 if past[0].type == "tensor(float16)" else np.float32
         bits = session.get_modelmeta().custom_metadata_map.get("value_bits")
         self._magic = None if bits is None else np.float32(1.5 * 2.0 ** (23 - int(bits)))
-        self._banks: list[Bank] = []
-        """The most recently used last."""
+        self.banks: list[Bank] = []
+        """Rows of answers, to be read only; the most recently used last."""
 
     def close(self) -> None:
         """Free session and banks; no call may follow."""
-        del self._session, self._banks
+        del self._session, self.banks
 
     def extend(self, works: Sequence[AnswerWork]) -> list[NDArray[np.float32]]:
         """Next-token logits of N answers once each has grown by its ids, those each wants."""
@@ -124,14 +135,15 @@ class AnswerBatch:
         """A bank, and the row of each answer in it, all of them below N."""
         num = len(works)
         room = max(room_for(work.answer.num_slots + len(work.ids)) for work in works)
-        found = [(bank, [bank.row_of(work.answer) for work in works]) for bank in self._banks if bank.room == room]
+        found = [(bank, [bank.row_of(work.answer) for work in works]) for bank in self.banks if bank.room == room]
         best = max(found, key=lambda one: num - one[1].count(None), default=None)
-        if best is None or (2 * best[1].count(None) > num and len(self._banks) < MAX_BANKS):
+        if best is None or 2 * best[0].num_displaced(works) > num:
             best = Bank(len(self._past_names), (self._heads, room, self._size), self._dtype), [None] * num
         bank, rows = best
-        others = [one for one in self._banks if one is not bank]
-        self._banks = [*others[-MAX_BANKS + 1 :], bank]
         bank.make_rows(num)
+        self.banks = [*(one for one in self.banks if one is not bank), bank]
+        while len(self.banks) > 1 and sum(one.num_bytes for one in self.banks) > MAX_BANK_BYTES:
+            del self.banks[0]
         kept = [row if row is not None and row < num else None for row in rows]
         free = iter([row for row in range(num) if row not in kept])
         placed = []

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 # Slots of an answer's first arrays: most explanations fit them.
 _LEAST_ROOM = 64
 # Rows of answers grow by so many slots.
-_ROOM_STEP = 128
+_ROOM_STEP = 64
 
 
 def room_for(num_slots: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.answer_batch import open_answer_batch
 from engine.base import AnswerKV, AnswerWork, DocumentWork, PromptKV
 from engine.ort import OrtEngine
 from model_export.checkpoint import Checkpoint, load_checkpoint
@@ -183,3 +184,43 @@ def test_answers_come_and_go_between_steps(pairs: Pairs) -> None:
             atol = TOLERANCE[artifact.manifest.precision]
             np.testing.assert_allclose(row, expected[place, index], rtol=0, atol=atol)
     assert all(answer.num_tokens == 8 for answer in answers)
+
+
+def test_the_logits_asked_for_are_those_of_the_whole_vocabulary(pairs: Pairs) -> None:
+    engine, artifact, prompts = pairs
+    tokens = said(artifact, 5)
+    whole = grow(engine, prompts[:2], [tokens])[0]
+    wanted = [np.array([90, 7, 190]), np.zeros(0, dtype=np.int64)]
+    works = [AnswerWork(AnswerKV(prompt), tokens, ids) for prompt, ids in zip(prompts[:2], wanted, strict=True)]
+    found = engine.extend_answers(works)
+    atol = TOLERANCE[artifact.manifest.precision]
+    for row, ids, expected in zip(found, wanted, whole, strict=True):
+        np.testing.assert_allclose(row, expected[ids], rtol=0, atol=atol)
+
+
+def test_two_companies_of_answers_keep_their_banks_and_both_say_what_they_would_alone() -> None:
+    artifact = load_artifact(DEFAULT.parents[1] / "tests/data/tiny_artifact")
+    batch = open_answer_batch(artifact, 1, False)
+    assert batch is not None
+    engine = OrtEngine(artifact, num_threads=1)
+    prompt = keep(engine, artifact, ["wool socks"])[0]
+    tokens = said(artifact, 6)
+    expected = grow(engine, [prompt], [[token] for token in tokens])[:, 0]
+    companies = [[AnswerKV(prompt) for _ in range(3)] for _ in range(2)]
+    for place, token in enumerate(tokens):
+        for answers in companies:
+            found = batch.extend([AnswerWork(answer, [token]) for answer in answers])
+            np.testing.assert_allclose(found, [expected[place]] * 3, rtol=0, atol=TOLERANCE["fp32"])
+    assert [len(bank.owners) for bank in batch.banks] == [3, 3]
+    assert [bank.num_displaced([]) for bank in batch.banks] == [0, 0]
+
+
+def test_banks_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = load_artifact(DEFAULT.parents[1] / "tests/data/tiny_artifact")
+    batch = open_answer_batch(artifact, 1, False)
+    assert batch is not None
+    monkeypatch.setattr("engine.answer_batch.MAX_BANK_BYTES", 1)
+    short, long = keep(OrtEngine(artifact, num_threads=1), artifact, ["wool socks", "HDMI cable " * 40])
+    for prompt in (short, long, short):
+        batch.extend([AnswerWork(AnswerKV(prompt), [7])])
+        assert len(batch.banks) == 1
