@@ -33,7 +33,7 @@ from engine.packing import DEFAULT_PACK_TOKENS, plan_packs
 from relevance.artifact import load_artifact
 from relevance.provenance import command_line, write_result
 
-CLIENTS = (1, 2, 4, 8, 16, 32)
+CLIENTS, QUICK_CLIENTS = (1, 2, 4, 8, 16, 32), (1, 4)
 REQUEST_DOCUMENTS = 10
 ROUNDS, SECONDS = 9, 5.0
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.1
@@ -84,12 +84,12 @@ def measure_axes(artifact: Path, num_threads: int, num_rounds: int) -> dict[str,
     return found
 
 
-def measure_clients(artifact: Path, seconds: float) -> list[dict[str, Any]]:
+def measure_clients(artifact: Path, numbers: Sequence[int], seconds: float) -> list[dict[str, Any]]:
     """A row for each number of clients of the service as it starts by default."""
     rows = []
     with serving(artifact, "--score-cache-mib", "0", "--max-waiting-tokens", "10000000") as service:
         asyncio.run(closed_loop(service, [REQUEST_DOCUMENTS], 2, seconds / 4, seed=99))
-        for clients in CLIENTS:
+        for clients in numbers:
             answers, took = asyncio.run(closed_loop(service, [REQUEST_DOCUMENTS], clients, seconds, seed=clients))
             if any(answer.status != 200 for answer in answers):
                 raise RuntimeError(f"not everything was answered: {sorted({answer.status for answer in answers})}")
@@ -138,13 +138,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--chart", type=Path, default=ROOT / "docs" / "images" / "growth.svg")
     args = parser.parse_args(argv)
     num_rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if args.quick else (args.rounds, SECONDS)
+    clients = QUICK_CLIENTS if args.quick else CLIENTS
     if args.axis:
         print(json.dumps(measure_axis(args.artifact, args.axis, args.threads, num_rounds)))
         return
     axes = measure_axes(args.artifact, args.threads, num_rounds)
     settings = {"threads": args.threads, "rounds": num_rounds, "seconds": seconds, "documents": REQUEST_DOCUMENTS}
     figures = {"model": load_artifact(args.artifact).model_id, "settings": settings}
-    figures |= summarise(axes, measure_clients(args.artifact, seconds))
+    figures |= summarise(axes, measure_clients(args.artifact, clients, seconds))
     figures["start"] = cold_start(args.artifact, 1 if args.quick else NUM_RUNS)
     write_result(args.out, command_line("benchmarks.growth", sys.argv[1:] if argv is None else argv), figures)
     args.chart.write_text(draw(figures), encoding="utf-8")
