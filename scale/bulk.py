@@ -17,20 +17,20 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.data
 
-from relevance.artifact import load_artifact
+from relevance.artifact import Artifact, load_artifact
 from scale.bulk_errors import BulkError
 from scale.bulk_job import JobFolder, Task, begin
 from scale.bulk_rows import input_files
 from scale.bulk_score import UnitActor
 from scale.bulk_units import blocks_of
-from service.assembly import num_threads_for
+from service.assembly import num_threads_for, num_workers_for
 
 # What streams through the object store is a few numbers a unit; this is the least that Ray takes.
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -50,6 +50,27 @@ class Engines:
     """Engines; None: as many as the cores have room for."""
     threads: int | None = None
     """Of one engine; None: as served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a Ray has."""
+
+    cores: int
+    node_cores: int
+    """Of its smallest node."""
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The engines of a job, and what each holds."""
+
+    actors: int
+    threads: int
+    cpus: float
+    """Of what Ray has to give: fewer than threads where more is asked for than there is, or nothing would start."""
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +108,11 @@ def score_dataset(request: BulkRequest, on_progress: Callable[[Progress], None])
         totals: dict[str, Any] = {"rows": 0, "errors": 0, "tokens": 0, "seconds": 0.0}
         num_actors, began = 0, time.monotonic()
         if missing:
-            with _running_ray(request.engines.address) as num_cores:
-                threads = num_threads_for(artifact, request.engines.threads, num_cores, num_cores)
-                num_actors = request.engines.actors or max(1, num_cores // (threads or 1))
-                num_actors = min(num_actors, len(missing))
+            with _running_ray(request.engines.address) as room:
+                pool = pool_for(artifact, request.engines, room)
+                num_actors = min(pool.actors, len(missing))
                 began = time.monotonic()
-                for row in _stream(job, request.artifact.resolve(), num_actors, threads):
+                for row in _stream(job, request.artifact.resolve(), replace(pool, actors=num_actors)):
                     for name in totals:
                         totals[name] += row[name]
                     on_progress(Progress(done + totals["rows"], job.num_rows))
@@ -104,16 +124,35 @@ def score_dataset(request: BulkRequest, on_progress: Callable[[Progress], None])
         return report
 
 
-def _stream(job: JobFolder, artifact: Path, num_actors: int, threads: int | None) -> Iterator[dict[str, Any]]:
+def pool_for(artifact: Artifact, engines: Engines, room: Room) -> Pool:
+    """As many engines as there is room for, each as it is served; what was asked for counts more.
+
+    Raises:
+        BulkError: the artifact runs on a GPU, and there is none.
+    """
+    graph, target = artifact.manifest.graph, artifact.manifest.target
+    if target != "cpu":
+        if not room.gpus:
+            raise BulkError(f"{artifact.model_id} is for {target}, and Ray knows of no GPU")
+        actors, threads = engines.actors or room.gpus, engines.threads or 1
+        return Pool(actors, threads, min(threads, room.cores / actors), gpus=1)
+    num_workers = num_workers_for(graph.hidden_size, room.node_cores)
+    threads = num_threads_for(artifact, engines.threads, num_workers, room.node_cores) or room.node_cores
+    actors = engines.actors or max(1, room.cores // threads)
+    return Pool(actors, threads, min(threads, room.cores / actors))
+
+
+def _stream(job: JobFolder, artifact: Path, pool: Pool) -> Iterator[dict[str, Any]]:
     """What became of each unit, as it is done."""
     missing = [{"unit": unit.number} for unit in job.missing()]
     dataset = ray.data.from_items(missing, override_num_blocks=blocks_of(len(missing), MAX_BLOCKS))
-    arguments = (str(job.folder), [str(file) for file in job.files], str(artifact), threads)
+    arguments = (str(job.folder), [str(file) for file in job.files], str(artifact), pool.threads)
     done = dataset.map_batches(
         UnitActor,
         fn_constructor_args=arguments,
-        compute=ray.data.ActorPoolStrategy(size=num_actors),
-        num_cpus=threads or 1,
+        compute=ray.data.ActorPoolStrategy(size=pool.actors),
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
         batch_size=1,
         batch_format="numpy",
     )
@@ -125,24 +164,25 @@ def _stream(job: JobFolder, artifact: Path, num_actors: int, threads: int | None
 
 
 @contextmanager
-def _running_ray(address: str | None) -> Iterator[int]:
-    """A Ray for this job; the cores it has."""
+def _running_ray(address: str | None) -> Iterator[Room]:
+    """A Ray for this job; the room it has."""
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # noqa: TID251 - Ray takes these from nowhere else
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        num_cores = len(os.sched_getaffinity(0))
+        num_cores = node_cores = len(os.sched_getaffinity(0))
         # One slot more than engines need: what Ray Data itself runs must not wait for an engine to end.
         ray.init(num_cpus=num_cores + 1, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     else:
         ray.init(address=address, **quiet)
         num_cores = int(ray.cluster_resources().get("CPU", 1))
+        node_cores = min(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     try:
-        yield num_cores
+        yield Room(num_cores, max(1, node_cores), int(ray.cluster_resources().get("GPU", 0)))
     finally:
         ray.shutdown()
 

@@ -34,7 +34,7 @@ def engines_under(pid: int) -> list[int]:
 
 
 def wait_for_parts(folder: Path, number: int, process: "subprocess.Popen[str]") -> None:
-    ends = time.monotonic() + 100
+    ends = time.monotonic() + 150
     while len(list(folder.glob("part-*"))) < number:
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < ends
@@ -63,7 +63,7 @@ def test_driver_and_engine_are_killed_and_every_row_is_there_once(tmp_path: Path
     killed = engines_under(second.pid)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    told, complaints = second.communicate(timeout=120)
+    told, complaints = second.communicate(timeout=200)
     assert second.returncode == 0, complaints
 
     rows = [row for part in sorted(out.glob("part-*")) for row in pq.read_table(part).to_pylist()]
