@@ -155,12 +155,16 @@ bench-peers: install-bench  ## other people's engines beside ours, into results/
 	$(PEERS) qwen --data $(DATA_DIR) --tokenizer $(QWEN_TOKENIZER)
 	$(PEERS) http --data $(DATA_DIR) --infinity $(INFINITY)
 
-# llama.cpp is compiled here, for this machine's instructions; infinity-emb holds numpy below 2 and stands apart.
+# llama.cpp is compiled here, for this machine's instructions. GCC 12 takes the stores of AMX's tile configuration for dead
+# and drops them, which ends in a segmentation fault (docs/log.md): hence the flags. infinity-emb holds numpy below 2 and
+# stands apart.
+LLAMA_BUILD = CMAKE_ARGS="-DLLAVA_BUILD=OFF" CXXFLAGS="-fno-tree-dse -fno-dse -fno-tree-sra"
 install-bench: .venv-bench/installed .venv-bench-http/installed
 .venv-bench/installed: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install -q --disable-pip-version-check $(TORCH_PIP_ARGS) torch==2.13.0
-	$(@D)/bin/python -m pip install -q --disable-pip-version-check -e ".[cpu,export,training,loadtest,bench]"
+	$(LLAMA_BUILD) $(@D)/bin/python -m pip install -q --disable-pip-version-check \
+	  -e ".[cpu,export,training,loadtest,bench]"
 	@touch $@
 
 .venv-bench-http/installed: pyproject.toml
