@@ -57,7 +57,7 @@ def plans() -> str:
             continue
         rows.append(
             [
-                f"[{plan['name']}](../scale/profiles/{plan['profile']})",
+                f"{plan['name']} (`{plan['profile']}`)",
                 f"{traffic['requests_per_second']:,.0f}",
                 f"{plan['knee_per_engine']:.1f} of {plan['engine_bound']:.1f}",
                 f"{plan['p50_ms']:.0f} / {plan['p99_ms']:.0f} ms of {traffic['deadline_ms']:.0f}",
@@ -67,7 +67,12 @@ def plans() -> str:
                 f"{plan['cost_per_million_documents']:.3f}",
             ]
         )
-    header = ["profile", "requests/s", "knee of its bound, requests/s and engine", "p50 / p99 at the planned rate"]
+    header = [
+        "profile, in `scale/profiles/`",
+        "requests/s",
+        "knee of its bound, requests/s and engine",
+        "p50 / p99 at the planned rate",
+    ]
     header += ["engines", "machines, spares included", "$ an hour", "$ a million documents"]
     return table(header, rows) + source("capacity_plans")
 
