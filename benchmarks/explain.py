@@ -1,23 +1,28 @@
 """What explanations cost the scores beside them, how their rate grows with their number, and what held KV is worth.
 
-    python -m benchmarks.explain --data DIR/trecdl/val.jsonl.gz [--out results/explain.json]
+    python -m benchmarks.explain --data DIR/trecdl/val.jsonl.gz [--quick] [--out results/explain.json]
 
-One service in processes of its own; this process sends. A round is, for each number of explanations in turn:
+One service in processes of its own; this process sends:
 
     scores   one worker: /score requests, Poisson, at `--load` of what it saturates at, while so many explanations are
-             under way all the time; each reader opens the next as soon as one has ended
-    rate     the same without scores, on one worker and on one per core, which is what the service starts by itself:
+             under way all the time; each reader opens the next as soon as one has ended. None, 8 and 32 by turns, a few
+             seconds each, until `--requests` have been sent beside each; p99 to none with an interval of 95 %, from
+             turns drawn again
+    rates    the same without scores, on one worker and on one per core, which is what the service starts by itself:
              tokens a second of all explanations together
 
 Explanations are of pairs scored before with handles, at temperature 1 with a seed of their own each, so that no cache
-answers. Then, in this process, on documents of `--long-tokens`: seconds to the first tokens of an explanation that goes
-on from held KV and of one whose pair is computed once more, by turns. Figures are over all rounds. Last line: JSON.
+answers. Then, in this process: what the engine decodes without a service around it (`benchmarks.explain_decode`), and
+on documents of `--long-tokens` the seconds to the first tokens of an explanation that goes on from held KV and of one
+whose pair is computed once more, by turns. About four minutes; `--quick` half a minute, too rough to quote. Last line:
+JSON.
 """
 
 import argparse
 import asyncio
 import itertools
 import json
+import math
 import os
 import statistics
 import sys
@@ -29,11 +34,14 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
+from benchmarks.explain_decode import measure_decoding
 from benchmarks.explain_model import long_pairs, running_model
 from benchmarks.overload import Plan, open_loop, saturate
 from benchmarks.served import serving
 from benchmarks.texts import Texts
+from engine.ort import OrtEngine
 from loadtest.sender import Sender
 from relevance.artifact import Artifact, load_artifact
 from relevance.pair import Pair
@@ -45,7 +53,9 @@ from training.data import read_pairs
 
 SCORED_BESIDE = (0, 8, 32)
 RATES_OF = (1, 4, 16, 32)
+DECODED = (1, 4, 8, 16, 32)
 NUM_HANDLES = 64
+NUM_RESAMPLED = 2000
 NUM_LONG = 12
 
 
@@ -96,38 +106,51 @@ async def new_readers(sender: Sender, pairs: Sequence[Pair], first_seed: int) ->
     return Readers(sender, itertools.cycle(bodies), itertools.count(first_seed))
 
 
-async def measure_scores(url: str, pairs: Sequence[Pair], plan: Plan, load: float, rounds: int) -> dict[str, Any]:
-    """Scores beside explanations."""
-    took: dict[int, list[float]] = {number: [] for number in SCORED_BESIDE}
-    tokens: dict[int, list[int]] = {number: [] for number in SCORED_BESIDE}
+async def measure_scores(url: str, pairs: Sequence[Pair], plan: Plan, load: float, num_requests: int) -> dict[str, Any]:
+    """Scores beside explanations, at least so many of each kind."""
+    took: dict[int, list[list[float]]] = {number: [] for number in SCORED_BESIDE}
+    tokens, reading_s = (dict.fromkeys(SCORED_BESIDE, 0.0) for _ in range(2))
     texts = Texts(None)
     async with Sender(url) as sender:
         readers = await new_readers(sender, pairs, 1)
         saturation = await saturate(sender, texts, plan)
         rate = load * saturation
+        rounds = math.ceil(num_requests / (rate * plan.seconds))
         for number_of_round, number in itertools.product(range(rounds), SCORED_BESIDE):
             readers.tokens.clear()
+            began = time.monotonic()
             reading = asyncio.create_task(readers.run(number, plan.seconds + 0.2))
             sent = await open_loop(sender, texts, plan, rate, number_of_round)
             await reading
-            took[number] += [1e3 * one.answer.seconds for one in sent if one.outcome == "ok"]
-            tokens[number].append(sum(count for _, count in readers.tokens))
+            took[number].append([1e3 * one.answer.seconds for one in sent if one.outcome == "ok"])
+            tokens[number] += sum(count for _, count in readers.tokens)
+            reading_s[number] += time.monotonic() - began
+    p99 = {number: resampled_p99(found) for number, found in took.items()}
     scores = {
         str(number): {
-            "sent": len(found),
-            "p50_ms": round(float(np.percentile(found, 50)), 2),
-            "p99_ms": round(float(np.percentile(found, 99)), 2),
-            "explanation_tokens_per_s": round(sum(tokens[number]) / (plan.seconds * rounds), 1),
+            "sent": len(pooled),
+            "p50_ms": round(float(np.percentile(pooled, 50)), 2),
+            "p99_ms": round(float(np.percentile(pooled, 99)), 2),
+            "p99_to_idle": round(float(np.percentile(pooled, 99) / np.percentile(list(pool(took[0])), 99)), 3),
+            "p99_to_idle_95": np.percentile(p99[number] / p99[0], [2.5, 97.5]).round(3).tolist() if number else None,
+            "explanation_tokens_per_s": round(tokens[number] / reading_s[number], 1),
         }
         for number, found in took.items()
+        for pooled in [list(pool(found))]
     }
-    idle = scores["0"]["p99_ms"]
-    return {
-        "saturation_rps": round(saturation, 2),
-        "offered_rps": round(rate, 2),
-        "scores": scores,
-        "p99_to_idle": {number: round(one["p99_ms"] / idle, 3) for number, one in scores.items()},
-    }
+    return {"saturation_rps": round(saturation, 2), "offered_rps": round(rate, 2), "rounds": rounds, "scores": scores}
+
+
+def pool(turns: Sequence[Sequence[float]]) -> Iterator[float]:
+    """All of them."""
+    return itertools.chain.from_iterable(turns)
+
+
+def resampled_p99(turns: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """p99 of turns drawn again and again with replacement, whole: what happens in one turn hangs together."""
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(turns), (NUM_RESAMPLED, len(turns)))
+    return np.array([np.percentile(list(pool([turns[index] for index in draw])), 99) for draw in draws])
 
 
 async def measure_rates(url: str, pairs: Sequence[Pair], seconds: float, rounds: int) -> dict[str, Any]:
@@ -186,18 +209,41 @@ async def explained(model: LiveModel, pair: Pair, *, keeps_kv: bool) -> Done:
     raise RuntimeError("an explanation without an end")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print, write a result."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifact", type=Path, default=Path("artifacts/default"))
     parser.add_argument("--data", type=Path, required=True, help="pairs to explain")
     parser.add_argument("--documents", type=int, default=10, help="of one /score request")
     parser.add_argument("--load", type=float, default=0.4, help="of saturation")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of one measurement")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of one turn")
+    parser.add_argument("--requests", type=int, default=400, help="scores beside each number of explanations")
+    parser.add_argument("--rounds", type=int, default=3, help="of rates")
     parser.add_argument("--long-tokens", type=int, default=340)
+    parser.add_argument("--quick", action="store_true", help="a look: turns of a second, few of them")
     parser.add_argument("--out", type=Path, default=Path("results/explain.json"))
     args = parser.parse_args(argv)
+    if args.quick:
+        args.seconds, args.requests, args.rounds = 1.0, 15, 1
+    return args
+
+
+def measure_alone(artifact: Artifact, pairs: Sequence[Pair], args: argparse.Namespace) -> dict[str, Any]:
+    """What the engine decodes of these pairs, and of long ones."""
+    engine, plan = OrtEngine(artifact, num_threads=1), (args.seconds / 4, args.rounds)
+    try:
+        long = long_pairs(artifact, args.long_tokens, NUM_LONG)
+        return {
+            name: measure_decoding(artifact, engine, some, DECODED, plan)
+            for name, some in (("pairs", pairs), ("long", long))
+        }
+    finally:
+        engine.close()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print, write a result."""
+    args = parse(argv)
     artifact = load_artifact(args.artifact)
     rows = read_pairs(args.data, artifact.manifest.spec.scale.num_grades)
     pairs = [Pair(row.query, row.document) for row in rows[:: max(1, len(rows) // NUM_HANDLES)][:NUM_HANDLES]]
@@ -207,10 +253,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for workers in dict.fromkeys((1, len(os.sched_getaffinity(0)))):
         with serving(args.artifact, *flags, num_workers=workers) as served:
             if workers == 1:
-                result |= asyncio.run(measure_scores(served.url, pairs, plan, args.load, args.rounds))
+                result |= asyncio.run(measure_scores(served.url, pairs, plan, args.load, args.requests))
             result["rates"][str(workers)] = asyncio.run(measure_rates(served.url, pairs, args.seconds / 2, args.rounds))
+    result["engine"] = measure_alone(artifact, pairs, args)
     result["first_tokens"] = asyncio.run(first_tokens(artifact, args.long_tokens, NUM_LONG))
-    settings = {name: getattr(args, name) for name in ("documents", "load", "seconds", "rounds")}
+    settings = {name: getattr(args, name) for name in ("documents", "load", "seconds", "requests", "rounds")}
     settings["data"] = f"{args.data.parent.name}/{args.data.name.split('.')[0]}"
     command = command_line("benchmarks.explain", sys.argv[1:] if argv is None else argv)
     write_result(args.out, command, {"model": artifact.model_id, "settings": settings, **result})

@@ -12,9 +12,10 @@ def explain_load() -> str:
     beside = [
         [
             number,
+            str(one["sent"]),
             f"{one['p50_ms']:.1f} ms",
             f"{one['p99_ms']:.1f} ms",
-            f"{result['p99_to_idle'][number]:.2f}",
+            f"{one['p99_to_idle']:.2f}" + _interval(one["p99_to_idle_95"]),
             f"{one['explanation_tokens_per_s']:.0f}",
         ]
         for number, one in result["scores"].items()
@@ -24,17 +25,35 @@ def explain_load() -> str:
         for workers, one in result["rates"].items()
         for number, rate in one["tokens_per_s"].items()
     ]
+    alone = [
+        [number, *(part for one in (short, result["engine"]["long"][number]) for part in _decoded(one))]
+        for number, short in result["engine"]["pairs"].items()
+    ]
     milliseconds = first["median_ms"]
     return (
         f"`/score` of {settings['documents']} documents, Poisson, at {settings['load']:.0%} of saturation "
         f"({result['offered_rps']:.1f} requests a second), while so many explanations are under way all the time:\n\n"
-        + table(["explanations", "p50", "p99", "p99 to none", "their tokens/s"], beside)
+        + table(["explanations", "requests", "p50", "p99", "p99 to none", "their tokens/s"], beside)
         + "\nNothing else to do, as one client of the service sees it:\n\n"
         + table(["workers", "explanations", "tokens/s, all together", "to one", "resumed"], rates)
+        + "\nThe engine alone, one thread, explanations of the same pairs and of long ones "
+        + f"({first['prompt_tokens']} tokens):\n\n"
+        + table(
+            ["explanations", *(f"{name}{of}" for of in ("", ", long") for name in ("tokens/s", "to one", "step"))],
+            alone,
+        )
         + f"\nFirst tokens on a pair of {first['prompt_tokens']} tokens, median of {first['pairs']}: "
         f"{milliseconds['resumed']:.1f} ms from held KV, {milliseconds['computed_once_more']:.1f} ms where the pair is "
         f"computed once more ({first['resumed_to_computed']:.2f}).\n" + source("explain")
     )
+
+
+def _interval(bounds: list[float] | None) -> str:
+    return "" if bounds is None else f" ({bounds[0]:.2f} to {bounds[1]:.2f})"
+
+
+def _decoded(one: dict[str, float]) -> list[str]:
+    return [f"{one['tokens_per_s']:.0f}", f"{one['to_one']:.2f}", f"{one['step_ms']:.1f} ms"]
 
 
 def explain_pairs() -> str:

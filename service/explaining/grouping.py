@@ -19,22 +19,25 @@ class StepLimits:
     max_tokens: int
     """New ones."""
     max_area: int
-    """New tokens times slots they are compared with."""
+    """New tokens, in a batch those of the longest run for each, times slots they are compared with."""
     is_batch: bool
     """Whether answers are rows of a batch (`engine.answer_batch`), quickest with those of the same room."""
 
     def fit(self, streams: Sequence[Stream]) -> bool:
         """Whether the next tokens of `streams` may be computed in one call; one alone always may."""
-        num_tokens = sum(len(one.path.next_ids) for one in streams)
-        slots = [one.num_slots for one in streams]
-        area = num_tokens * (max(slots) if self.is_batch else sum(slots))
+        runs = [len(one.path.next_ids) for one in streams]
+        num_tokens = sum(runs)
+        if self.is_batch:
+            area = len(runs) * max(runs) * max(one.room for one in streams)
+        else:
+            area = num_tokens * sum(one.num_slots for one in streams)
         fits = len(streams) <= self.max_streams and num_tokens <= self.max_tokens and area <= self.max_area
         return fits or len(streams) == 1
 
 
 IN_ONE_ROW = StepLimits(max_streams=4, max_tokens=64, max_area=16_384, is_batch=False)
 """Answers of a row see one another's KV only to look away from it: past this, two rows are faster than one."""
-AS_A_BATCH = StepLimits(max_streams=16, max_tokens=128, max_area=65_536, is_batch=True)
+AS_A_BATCH = StepLimits(max_streams=16, max_tokens=64, max_area=24_576, is_batch=True)
 """Of an artifact with a graph for answers: each is compared with its own past alone."""
 
 

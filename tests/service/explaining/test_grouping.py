@@ -60,8 +60,11 @@ def test_a_long_run_goes_alone_rather_than_not_at_all() -> None:
     long, short = stream(num_next=9), stream()
     assert choose_streams([long, short], limits) == [long]
     assert choose_streams([short, long], limits) == [short]
-    wide = StepLimits(max_streams=4, max_tokens=64, max_area=100, is_batch=True)
-    assert len(choose_streams([stream(num_document=20) for _ in range(4)], wide)) == 100 // 23
+    # The long run's neighbours are padded to it, behind 64 slots each.
+    wide = StepLimits(max_streams=4, max_tokens=64, max_area=3 * 5 * 64, is_batch=True)
+    assert len(choose_streams([stream(num_next=number) for number in (1, 5, 1, 1)], wide)) == 3
+    in_a_row = StepLimits(max_streams=4, max_tokens=64, max_area=100, is_batch=False)
+    assert len(choose_streams([stream(num_document=4) for _ in range(4)], in_a_row)) == 3  # 3 x 3 x 7 slots
 
 
 @given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 4), st.integers(1, 9)), min_size=1, max_size=40))
