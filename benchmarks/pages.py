@@ -24,6 +24,7 @@ from benchmarks.blocks import (
     load,
     operations,
     quality,
+    replicas,
     rules,
     speed,
 )
@@ -43,6 +44,7 @@ PAGES = (
     "docs/explanations.md",
     "docs/export.md",
     "docs/operating.md",
+    "docs/scale.md",
     "artifacts/default/README.md",
 )
 _BLOCK = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -76,6 +78,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "errors": code.errors,
     "workers": operations.workers,
     "soak": operations.soak,
+    "replicas": replicas.replicas,
+    "replica_routing": replicas.replica_routing,
+    "replica_faults": replicas.replica_faults,
     "explain_load": explain.explain_load,
     "explain_pairs": explain.explain_pairs,
     "overload": load.overload,
