@@ -7,7 +7,7 @@
     the end    Serve sends it nothing more, waits for what is under way (`graceful_shutdown_timeout_s`), then the app's
                lifespan ends: caches, engine thread, open work
 
-The number of a replica is its rank when it starts: handles of /explain carry it, so that they find their way back.
+A replica has a number, most often its rank: handles of /explain carry it, so that they find their way back.
 """
 
 import asyncio
@@ -33,8 +33,6 @@ logger = logging.getLogger("scale.serving")
 
 # What is refused when the engine has died is on its way by then.
 LAST_ANSWERS_S = 1.0
-# A handle has one byte for it.
-MAX_NUMBERS = 256
 
 
 class EngineEnded(Exception):
@@ -53,7 +51,7 @@ class Replica:
         write = write_to(sys.stderr.fileno())
         self._log = configure_logs(settings.log_level, settings.log_format, write, is_terminal=False, fields=fields)
         own = serve.get_deployment_handle(context.deployment, context.app_name)
-        self._replicas = Replicas(name, context.rank.rank % MAX_NUMBERS, handle_key, own)
+        self._replicas = Replicas(name, context.rank.rank, handle_key, own)
         self._settings = settings
         self._error: BaseException | None = None
         self._has_served = False
@@ -61,7 +59,7 @@ class Replica:
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """The app; Serve runs its lifespan, which returns once the app is ready or has failed."""
-        remembered = await self._replicas.remembered_artifact()
+        remembered = await self._replicas.join()
         settings = self._settings.model_copy(update={"artifact": remembered or self._settings.artifact})
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         hooks = ProcessHooks(self._tell_ready, self._fail, _exit_stalled, lambda: self._log.num_dropped)

@@ -7,7 +7,7 @@ Each sample of /metrics carries the replica's id in the label `replica`.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +17,40 @@ from service.siblings import METRICS_TIMEOUT_S, Handle, SiblingError, merge_expo
 ARTIFACT = "artifact"
 # A replica that starts while no other runs has nobody to ask.
 FIRST_LOOK_S = 5.0
+# A handle has one byte for the number of the replica that gave it.
+MAX_NUMBERS = 256
 
 
 class Replicas:
     """One replica's place among all; `service.siblings.Peers` says what each method is for."""
 
-    def __init__(self, name: str, number: int, key: bytes, own: Any) -> None:
-        """`name` is its id, `number` its place among those that run, `own` Serve's handle of their deployment."""
+    def __init__(self, name: str, rank: int, key: bytes, own: Any) -> None:
+        """`name` is its id, `rank` its place among those that run, `own` Serve's handle of their deployment."""
         self.name = name
-        self.index = number
+        self.index = rank % MAX_NUMBERS
         self._key = key
         self._own = own
         self._handle: Handle | None = None
         self._artifact = ""
 
-    def remember_artifact(self, folder: Path) -> None:
-        """Every replica that runs remembers it; one that starts asks them."""
-        self._artifact = str(folder.absolute())
+    async def join(self) -> Path | None:
+        """Ask the others, at the start: the artifact that took over last, None if none did.
 
-    async def remembered_artifact(self) -> Path | None:
-        """The artifact that took over last; None if none did."""
+        Its number is its rank, unless one that runs has that: Serve gives ranks anew when replicas go, and a number
+        stays.
+        """
         try:
             answers = await self._broadcast(ARTIFACT, "", FIRST_LOOK_S)
         except SiblingError:
             return None
+        self.index = free_number(self.index, {answer["number"] for answer in answers if "number" in answer})
         told = [answer["answer"] for answer in answers if answer.get("answer")]
         self._artifact = told[0] if told else ""
         return Path(told[0]) if told else None
+
+    def remember_artifact(self, folder: Path) -> None:
+        """Every replica that runs remembers it; one that starts asks them."""
+        self._artifact = str(folder.absolute())
 
     def shared_key(self, fresh: bytes) -> bytes:  # noqa: ARG002 - all of them were given one at their start
         """The secret of all replicas."""
@@ -115,3 +122,9 @@ class Replicas:
     async def close(self) -> None:
         """Answer no more."""
         self._handle = None
+
+
+def free_number(rank: int, taken: Collection[int]) -> int:
+    """`rank` if it is free, else a number from the other end: two that start at once have different ranks."""
+    wanted = [rank, *((MAX_NUMBERS - 1 - rank - step) % MAX_NUMBERS for step in range(MAX_NUMBERS))]
+    return next((number for number in wanted if number not in taken), rank)

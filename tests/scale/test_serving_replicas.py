@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scale.serving.replicas import Replicas
+from scale.serving.replicas import Replicas, free_number
 from service.siblings import SiblingError
 
 
@@ -91,15 +91,13 @@ async def test_all_are_asked_but_oneself_and_a_refusal_is_told(deployment: Deplo
 async def test_a_replica_that_starts_serves_what_took_over(deployment: Deployment, tmp_path: Path) -> None:
     first = deployment.replicas[0]
     late = Replicas("ddd", 3, b"k" * 32, deployment)
-    assert await late.remembered_artifact() is None
+    assert await late.join() is None
     first.remember_artifact(tmp_path)
     await first.ask_all("commit", str(tmp_path), 1.0)
-    assert await late.remembered_artifact() == tmp_path
+    assert await late.join() == tmp_path
     deployment.dead = {"aaa"}
-    assert await Replicas("eee", 4, b"", deployment).remembered_artifact() == tmp_path, "whoever of them is asked"
-    assert await Replicas("fff", 5, b"", Deployment()).remembered_artifact() is None, (
-        "the first of all has nobody to ask"
-    )
+    assert await Replicas("eee", 4, b"", deployment).join() == tmp_path, "whoever of them is asked"
+    assert await Replicas("fff", 5, b"", Deployment()).join() is None, "the first of all has nobody to ask"
 
 
 async def test_one_that_is_starting_says_so(deployment: Deployment) -> None:
@@ -108,3 +106,16 @@ async def test_one_that_is_starting_says_so(deployment: Deployment) -> None:
     answer = (await deployment.replicas[0].ask_all("prepare", "x", 1.0))[2]
     assert str(answer) == "a replica: it is starting"
     assert late.shared_key(b"fresh") == b"k" * 32
+
+
+async def test_a_number_is_the_rank_unless_one_that_runs_has_it(deployment: Deployment) -> None:
+    late = Replicas("ddd", 1, b"", deployment)
+    await late.join()
+    assert late.index == 254
+    later = Replicas("eee", 3, b"", deployment)
+    await later.join()
+    assert later.index == 3
+    assert free_number(1, {1, 254}) == 253
+    assert free_number(255, {255}) == 0
+    assert free_number(7, range(256)) == 7, "more than a byte can tell apart"
+    assert Replicas("fff", 300, b"", deployment).index == 44
