@@ -4,8 +4,9 @@
 
 For each of three mixes (1, 20 and 100 documents a request), in one run against one service with one engine:
 
-    costs       a and b from closed loops of OTHER sizes (2, 10, 50 documents): each took a * tokens + b * calls, as the
-                service counted them; HTTP and tokenising from one client that has the service to itself
+    costs       a, b and c from closed loops of OTHER sizes (2, 5, 10, 50 documents): each took a * tokens + b * calls
+                + c * requests, as the service counted them, c being what a request takes from the engine beside its
+                calls; the way before the engine from one client that has the service to itself
     measured    the load tester's ramp: the highest rate at which 95 % of the requests are within the mix's limit
     simulated   the same ramp, with the same arrival times, against scale/capacity_simulation.py with those costs
 
@@ -41,7 +42,7 @@ from scale.capacity_profile import Costs
 from scale.capacity_simulation import Arrival, Simulation
 from service.settings import Settings
 
-COST_SIZES, FRONT_SIZES = (2, 10, 50), (1, 20)
+COST_SIZES, FRONT_SIZES = (2, 5, 10, 50), (1, 20)
 NUM_CLIENTS = 8
 COST_S = 3.0
 NUM_SAMPLES = 60
@@ -101,27 +102,36 @@ def measure_costs(served: Served, seconds: float, seed: int) -> Costs:
     rows, took = [], []
     for size in COST_SIZES:
         before = counted(served)
-        _, elapsed_s = asyncio.run(closed_loop(served, [size], NUM_CLIENTS, seconds, seed + size))
-        rows.append(counted(served) - before)
+        answers, elapsed_s = asyncio.run(closed_loop(served, [size], NUM_CLIENTS, seconds, seed + size))
+        rows.append([*(counted(served) - before), len(answers)])
         took.append(elapsed_s)
-    per_token, per_call = fit_line(np.array(rows), np.array(took))
+    per_token, per_call, per_request = fit(np.array(rows), np.array(took))
     request_s, document_s = measure_front(served, seconds / 2, seed)
     return Costs(
         seconds_per_token=per_token,
         seconds_per_call=per_call,
+        engine_seconds_per_request=per_request,
         seconds_per_request=request_s,
         seconds_per_document=document_s,
         max_pack_tokens=Settings.model_fields["max_pack_tokens"].default,
     )
 
 
-def fit_line(work: np.ndarray, took: np.ndarray) -> tuple[float, float]:
-    """The a > 0 and b >= 0 for which a * tokens + b * calls is nearest to `took`, relative to it; `work` [N, 2]."""
+def fit(work: np.ndarray, took: np.ndarray) -> tuple[float, ...]:
+    """The a, b, c, none below 0, for which work @ (a, b, c) is nearest to `took`, relative to it; `work` [N, 3].
+
+    Each subset of the unknowns is tried with the others at 0; a is always one of them.
+    """
     shares = work / took[:, None]
-    (per_token, per_call), *_ = np.linalg.lstsq(shares, np.ones(len(took)), rcond=None)
-    if per_call < 0.0 or per_token <= 0.0:
-        per_token, per_call = float(np.mean(1.0 / shares[:, 0])), 0.0
-    return float(per_token), float(per_call)
+    best, least = (float(np.mean(1.0 / shares[:, 0])), 0.0, 0.0), np.inf
+    for chosen in ([0], [0, 1], [0, 2], [0, 1, 2]):
+        found, *_ = np.linalg.lstsq(shares[:, chosen], np.ones(len(took)), rcond=None)
+        missed = float(np.sum((shares[:, chosen] @ found - 1.0) ** 2))
+        if found.min() >= 0.0 and found[0] > 0.0 and missed < least:
+            values = np.zeros(3)
+            values[chosen] = found
+            best, least = tuple(values.tolist()), missed
+    return best
 
 
 def measure_front(served: Served, seconds: float, seed: int) -> tuple[float, float]:

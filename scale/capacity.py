@@ -141,4 +141,4 @@ def _bound(profile: Profile) -> float:
     calls = tokens / profile.engine.max_pack_tokens
     answers = profile.traffic.explain_share * profile.traffic.answer_tokens * profile.engine.seconds_per_answer_token
     scores = profile.engine.seconds_per_token * tokens + profile.engine.seconds_per_call * calls
-    return 1.0 / max(scores + answers, 1e-12)
+    return 1.0 / max(scores + answers + profile.engine.engine_seconds_per_request, 1e-12)

@@ -85,6 +85,8 @@ class Costs(_Strict):
     """Before the engine, one request after the other: HTTP, parsing, tokenising, answering."""
     seconds_per_document: Seconds = 0.0
     """The same, of each document."""
+    engine_seconds_per_request: Seconds = 0.0
+    """What a request takes from the engine: the front's work where it shares the engine's core or interpreter."""
     seconds_per_answer_token: Seconds = 0.0
     """Of an explanation, as it decodes beside the usual number of others."""
     explain_share: Share = 0.1

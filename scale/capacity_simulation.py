@@ -82,6 +82,8 @@ class Simulation:
         self._seconds: list[float] = []
         self._num_prompts = 0
         self._busy_s, self._num_calls = 0.0, 0
+        self._taken_s = 0.0
+        """Taken from the engine by requests that came since its last call."""
 
     def run(self, arrivals: Sequence[Arrival]) -> Answered:
         """Serve `arrivals`, in the order of their times, to the last."""
@@ -127,6 +129,7 @@ class Simulation:
         except (DeadlineUnmeetableError, OverloadedError):
             return
         self._requests[work] = number
+        self._taken_s += self._costs.engine_seconds_per_request
 
     def _prompts(self, arrival: Arrival, number: int) -> list[Prompt]:
         """Prompts that no other request has; only their lengths matter."""
@@ -147,7 +150,8 @@ class Simulation:
             self._requests.pop(work, None)
         if batch is None:
             return None
-        seconds = self._costs.seconds_per_token * batch.num_tokens + self._costs.seconds_per_call
+        seconds = self._costs.seconds_per_token * batch.num_tokens + self._costs.seconds_per_call + self._taken_s
+        self._taken_s = 0.0
         return seconds, lambda: self._computed(batch, seconds)
 
     def _stepped(self, scores_waited: bool) -> None:

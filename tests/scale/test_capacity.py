@@ -5,8 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from benchmarks.capacity_check import fit
 from scale.capacity import highest, make_plan
 from scale.capacity_errors import CapacityError
 from scale.capacity_profile import Costs, Lengths, Profile, load_profile
@@ -68,6 +70,19 @@ def test_the_front_takes_one_request_after_the_other_and_a_cached_one_needs_no_e
     answered = Simulation(costs).run([Arrival(0.0, 10, (), 5), Arrival(0.0, 10, (), 5)])
     assert answered.seconds == (pytest.approx(0.015), pytest.approx(0.03))
     assert answered.num_calls == 0
+
+
+def test_what_a_request_takes_from_the_engine_makes_its_next_call_longer() -> None:
+    costs = COSTS.model_copy(update={"engine_seconds_per_request": 0.003})
+    burst = [Arrival(0.0, 10, (30,), 1, is_prefix_cached=True) for _ in range(4)]
+    taken, plain = Simulation(costs).run(burst), Simulation(COSTS).run(burst)
+    assert taken.engine_busy_s == pytest.approx(plain.engine_busy_s + 4 * 0.003)
+
+
+def test_the_fit_of_the_check_finds_what_went_in_and_nothing_below_zero() -> None:
+    work = np.array([[80.0, 3.0, 1.0], [190.0, 4.5, 1.0], [370.0, 5.0, 1.0], [1800.0, 16.0, 1.0]]) * 50
+    assert fit(work, work @ [7e-5, 1e-3, 2e-3]) == pytest.approx((7e-5, 1e-3, 2e-3))
+    assert fit(work, work @ [7e-5, 1e-3, -1e-3])[2] == 0.0
 
 
 def test_explanations_take_what_is_left_and_their_share_of_what_is_not() -> None:
