@@ -3,15 +3,15 @@ PYTHON ?= python3
 PORT ?= 8080
 ARTIFACT ?= artifacts/default
 DATA_DIR ?= data
-RUN ?= runs/default_mean
-STUDENT_RUN ?= runs/student
+RUN ?= runs/default
+TEACHER_RUN = runs/teacher
 
 SERVE_PYTHON = .venv/bin/python
 DEV_PYTHON = .venv-dev/bin/python
 # Where torch comes from; on a machine without a GPU point it at a CPU build: TORCH_PIP_ARGS="--index-url ..."
 TORCH_PIP_ARGS ?=
 
-.PHONY: serve install install-dev test check lint types layers format clean train-default distill train-student export-default teacher-student cross-encoder evaluate bench-engine bench-peers install-bench tiny pages test-clients docs docs-serve
+.PHONY: serve install install-dev test check lint types layers format clean train-default train-teacher teacher-mean distill export-default teacher-student cross-encoder evaluate bench-engine bench-peers install-bench tiny pages test-clients docs docs-serve
 
 serve: install  ## serve the embedded default on PORT
 	$(SERVE_PYTHON) -m service --artifact $(ARTIFACT) --port $(PORT)
@@ -90,48 +90,45 @@ ON_VALIDATION = --data-dir $(DATA_DIR) --data $(VAL_FILES)
 HUMAN = $(SIMILARITY) $(ANNOTATED) $(SYNTHETIC)
 
 # Every stage is resumable: the same command goes on where it stopped. Finished label files are kept.
-FIRST_RUN = runs/default
-SECOND_RUN = runs/default_taught
 TAUGHT = $(DATA_DIR)/homedepot/taught.jsonl
+TEACHER_LABELS = $(DATA_DIR)/teacher_judged.jsonl $(DATA_DIR)/teacher_any.jsonl
 
-train-first: install-dev $(HUMAN)  ## the default's first stage: people's grades, rules, similarity
-	$(SFT) configs/training/default.toml --data-dir $(DATA_DIR) --run $(FIRST_RUN)
-	$(CALIBRATE) $(FIRST_RUN)/checkpoint $(ON_VALIDATION)
+train-default: install-dev $(HUMAN) distill  ## every stage up to runs/default/checkpoint
+	$(SFT) configs/training/default_start.toml --data-dir $(DATA_DIR) --run runs/default_start
+	$(SFT) configs/training/default.toml --data-dir $(DATA_DIR) --run $(RUN)
+	$(CALIBRATE) $(RUN)/checkpoint $(ON_VALIDATION)
+
+train-teacher: install-dev $(HUMAN)  ## a larger model, which labels pairs for the default
+	$(SFT) configs/training/teacher.toml --data-dir $(DATA_DIR) --run $(TEACHER_RUN)
+	$(CALIBRATE) $(TEACHER_RUN)/checkpoint $(ON_VALIDATION)
+
+distill: $(TAUGHT) $(TEACHER_LABELS)  ## what the teacher and the cross-encoder say of pairs
 
 $(TAUGHT): | cross-encoder
 	$(DISTILL) --teacher $$(ls -d runs/cross_encoder/checkpoint-* | tail -1) \
 	  --temperature $$($(DEV_PYTHON) -c "import json; print(json.load(open('results/cross_encoder.json'))['temperature'])") \
 	  --pairs homedepot/train.jsonl.gz --rows 65843 --out $@
 
-train-default: train-first $(TAUGHT)  ## every stage up to runs/default_mean/checkpoint
-	$(SFT) configs/training/default_taught.toml --data-dir $(DATA_DIR) --run $(SECOND_RUN)
-	$(DEV_PYTHON) -m training.average $(FIRST_RUN)/checkpoint $(SECOND_RUN)/checkpoint --run $(RUN)
-	$(CALIBRATE) $(RUN)/checkpoint $(ON_VALIDATION)
-
-TEACHER_LABELS = $(DATA_DIR)/teacher_judged.jsonl $(DATA_DIR)/teacher_any.jsonl
-
-$(DATA_DIR)/teacher_judged.jsonl: | train-first
-	$(DISTILL) --teacher $(FIRST_RUN)/checkpoint --rows 20000 --explained 1500 --out $@ \
+$(DATA_DIR)/teacher_judged.jsonl: | train-teacher
+	$(DISTILL) --teacher $(TEACHER_RUN)/checkpoint --rows 20000 --explained 1500 --out $@ \
 	  --pairs $(foreach set,homedepot trecdl chorus medquad,$(set)/train.jsonl.gz)
 
-$(DATA_DIR)/teacher_any.jsonl: | train-first
-	$(DISTILL) --teacher $(FIRST_RUN)/checkpoint --rows 12000 --explained 500 --out $@ --pairs similarity.jsonl.gz
+$(DATA_DIR)/teacher_any.jsonl: | train-teacher
+	$(DISTILL) --teacher $(TEACHER_RUN)/checkpoint --rows 12000 --explained 500 --out $@ --pairs similarity.jsonl.gz
 
-distill: $(TAUGHT) $(TEACHER_LABELS)  ## what the default and the cross-encoder say of pairs: sources of a student
-
-train-student: install-dev $(HUMAN) distill  ## a smaller student of the default: runs/student/checkpoint
-	$(SFT) configs/training/student_start.toml --data-dir $(DATA_DIR) --run runs/student_start
-	$(SFT) configs/training/student.toml --data-dir $(DATA_DIR) --run $(STUDENT_RUN)
-	$(CALIBRATE) $(STUDENT_RUN)/checkpoint $(ON_VALIDATION)
+teacher-mean: train-teacher $(TAUGHT)  ## the teacher, itself taught by the cross-encoder: the mean of both stages' weights
+	$(SFT) configs/training/teacher_taught.toml --data-dir $(DATA_DIR) --run runs/teacher_taught
+	$(DEV_PYTHON) -m training.average $(TEACHER_RUN)/checkpoint runs/teacher_taught/checkpoint --run runs/teacher_mean
+	$(CALIBRATE) runs/teacher_mean/checkpoint $(ON_VALIDATION)
 
 EXPORT = $(DEV_PYTHON) -m model_export --precision int8 --pairs $(addprefix $(DATA_DIR)/,$(VAL_FILES)) --num-parity-pairs 1000
 
 export-default: install-dev  ## checkpoint -> artifacts/default, if it passes the parity gate
 	$(EXPORT) $(RUN)/checkpoint artifacts/default --name answer-first-minilm
 
-teacher-student: install-dev  ## the student as an artifact, beside the default that taught it, into results/
-	$(EXPORT) $(STUDENT_RUN)/checkpoint $(STUDENT_RUN)/artifact --name answer-first-student
-	$(DEV_PYTHON) -m benchmarks.teacher_student --teacher artifacts/default --student $(STUDENT_RUN)/artifact --data $(TEST_FILES)
+teacher-student: install-dev  ## the better teacher as an artifact, beside the default, into results/
+	$(EXPORT) runs/teacher_mean/checkpoint runs/teacher_mean/artifact --name answer-first-teacher
+	$(DEV_PYTHON) -m benchmarks.teacher_student --teacher runs/teacher_mean/artifact --student artifacts/default --data $(TEST_FILES)
 
 cross-encoder: install-dev  ## the reference: a cross-encoder fine-tuned on the same shop pairs, into results/
 	OMP_WAIT_POLICY=passive $(DEV_PYTHON) -m training.cross_encoder --data-dir $(DATA_DIR) --run runs/cross_encoder \

@@ -1,6 +1,6 @@
 """Teacher against student: quality kept, size, and time, both as artifacts on the same machine in one run.
 
-    python -m benchmarks.teacher_student --teacher artifacts/default --student runs/student/artifact --data FILE ...
+    python -m benchmarks.teacher_student --teacher runs/teacher_mean/artifact --student artifacts/default --data FILE
 
 Quality is that of `training.evaluate`. Times are medians over interleaved rounds of 100 short documents behind one
 query, prefix included, as `benchmarks.engine` packs them; only their ratio means something on another machine.

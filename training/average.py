@@ -1,6 +1,6 @@
 """The mean of several checkpoints' weights, one model that is often better than each of them.
 
-    python -m training.average runs/default/checkpoint runs/default_taught/checkpoint --run runs/default_mean
+    python -m training.average runs/teacher/checkpoint runs/teacher_taught/checkpoint --run runs/teacher_mean
 
 Wortsman et al., "Model soups" (ICML 2022, arXiv 2203.05482): weights fine-tuned from one start, on different data or
 with different settings, lie in one basin, where their mean generalises better than the ends. Checkpoints must be of

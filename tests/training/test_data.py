@@ -150,7 +150,7 @@ def test_a_bad_config_names_its_field(tmp_path: Path, text: str, reason: str) ->
 
 def test_shipped_configs_are_valid() -> None:
     root = Path(__file__).parents[2] / "configs" / "training"
-    for name in ("default", "student_start", "student"):
+    for name in ("default_start", "default", "teacher", "teacher_taught"):
         assert SftConfig.from_toml(root / f"{name}.toml").sources
     assert SimilarityConfig.from_toml(root / "similarity.toml").sources
 
