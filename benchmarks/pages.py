@@ -57,6 +57,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "baselines": quality.baselines,
     "teacher_student": quality.teacher_student,
     "cross_encoder": quality.cross_encoder,
+    "calibration": quality.calibration,
     "parity": quality.parity,
     "engine": speed.engine,
     "peers_student": peers.peers_student,

@@ -68,6 +68,22 @@ def teacher_student() -> str:
     )
 
 
+def calibration() -> str:
+    """Calibration error of the default, and what a file's own calibration would leave of it."""
+    details = read_result("evaluate_default")["details"]
+    rows = [
+        [
+            file,
+            f"{one['ece']['before']:.3f}",
+            f"{one['ece']['after']:.3f}",
+            *(f"{one['ece']['own'][name]:.3f}" for name in ("temperature", "temperature_and_bias")),
+        ]
+        for file, one in details.items()
+    ]
+    header = ["file", "temperature 1", "as shipped", "temperature of its own", "and a bias a grade"]
+    return table(header, rows) + source("evaluate_default")
+
+
 def cross_encoder() -> str:
     """The default beside a cross-encoder fine-tuned on the same shop pairs."""
     result = read_result("cross_encoder")
