@@ -99,7 +99,7 @@ def test_thresholds_are_overridden_one_by_one() -> None:
     "wrong",
     [
         ["--threshold", "int8.tau=1"],
-        ["--threshold", "int4.kendall_tau=1"],
+        ["--threshold", "int2.kendall_tau=1"],
         ["--threshold", "int8.kendall_tau=high"],
         ["--num-parity-pairs", "3"],
     ],
